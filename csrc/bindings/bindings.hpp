@@ -1,0 +1,14 @@
+// One function per topic adds its part to the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace lstm_ext {
+namespace bindings {
+
+void add_operator(pybind11::module_& module);  // PackedWeights, lstm_forward, lstm_backward
+void add_training(pybind11::module_& module);  // matmul, adam_update, the activations
+void add_config(pybind11::module_& module);    // instruction sets, threads, build, ceilings
+
+}  // namespace bindings
+}  // namespace lstm_ext

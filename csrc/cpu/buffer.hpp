@@ -1,0 +1,70 @@
+// Memory aligned to cache lines.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+namespace lstm_ext {
+namespace cpu {
+
+constexpr std::size_t kCacheLine = 64;
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+inline int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+// An uninitialised array, owned. Throws std::bad_alloc when it cannot be had.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size)
+      : data_(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T),
+                                             std::align_val_t(kCacheLine)))),
+        size_(size) {}
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  int64_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, std::align_val_t(kCacheLine)); }
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t size_ = 0;
+};
+
+// Scratch memory of the calling thread, kept between calls so that a call allocates nothing in the
+// steady state. Arrays are taken one after the other; all are given back when the Scratch ends. At
+// most one Scratch lives in a thread at a time.
+class Scratch {
+ public:
+  explicit Scratch(int64_t bytes) : next_(reserve(bytes)) {}
+
+  // An array of `size` elements, aligned to a cache line.
+  template <class T>
+  T* take(int64_t size) {
+    T* p = reinterpret_cast<T*>(next_);
+    next_ += bytes_for<T>(size);
+    return p;
+  }
+  template <class T>
+  static int64_t bytes_for(int64_t size) {
+    return round_up(size * static_cast<int64_t>(sizeof(T)), kCacheLine);
+  }
+
+ private:
+  static unsigned char* reserve(int64_t bytes) {
+    thread_local Buffer<unsigned char> memory;
+    if (memory.size() < bytes) {
+      memory = Buffer<unsigned char>();  // give back first: the two need not exist together
+      memory = Buffer<unsigned char>(bytes);
+    }
+    return memory.data();
+  }
+  unsigned char* next_;
+};
+
+}  // namespace cpu
+}  // namespace lstm_ext

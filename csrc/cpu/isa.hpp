@@ -1,0 +1,16 @@
+// Which instruction sets this processor and its operating system can run.
+#pragma once
+
+namespace lstm_ext {
+namespace cpu {
+
+struct CpuFeatures {
+  bool avx2;    // AVX2 and FMA, with the operating system saving the 256-bit registers
+  bool avx512;  // F, BW, DQ and VL, with the operating system saving the 512-bit registers
+};
+
+// Read once; the same in every thread.
+const CpuFeatures& cpu_features();
+
+}  // namespace cpu
+}  // namespace lstm_ext

@@ -1,0 +1,76 @@
+#include "cpu/kernel_sets.hpp"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "cpu/isa.hpp"
+
+namespace lstm_ext {
+namespace cpu {
+
+#ifdef LSTM_EXT_X86_KERNELS
+namespace avx512 {
+extern const KernelSet kernels;
+}
+namespace avx2 {
+extern const KernelSet kernels;
+}
+#endif
+namespace baseline {
+extern const KernelSet kernels;
+}
+
+namespace {
+
+struct Candidate {
+  const KernelSet* set;
+  bool runs;
+};
+
+std::vector<Candidate> candidates() {
+  return {
+#ifdef LSTM_EXT_X86_KERNELS
+      {&avx512::kernels, cpu_features().avx512},
+      {&avx2::kernels, cpu_features().avx2},
+#endif
+      {&baseline::kernels, true},
+  };
+}
+
+}  // namespace
+
+std::vector<std::string> built_isas() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates()) names.emplace_back(candidate.set->name);
+  return names;
+}
+
+const std::vector<const KernelSet*>& runnable_kernel_sets() {
+  static const std::vector<const KernelSet*> sets = [] {
+    std::vector<const KernelSet*> runnable;
+    for (const Candidate& candidate : candidates()) {
+      if (candidate.runs) runnable.push_back(candidate.set);
+    }
+    return runnable;
+  }();
+  return sets;
+}
+
+const KernelSet& find_kernel_set(const std::string& isa) {
+  std::string name = isa;
+  if (name.empty()) {
+    const char* forced = std::getenv("LSTM_EXT_ISA");
+    if (forced == nullptr || *forced == '\0') return *runnable_kernel_sets().front();
+    name = forced;
+  }
+  std::string known;
+  for (const KernelSet* set : runnable_kernel_sets()) {
+    if (name == set->name) return *set;
+    known += (known.empty() ? "" : ", ") + std::string(set->name);
+  }
+  throw std::invalid_argument((isa.empty() ? "LSTM_EXT_ISA" : "isa") + std::string("='") + name +
+                              "': expected an instruction set that runs here: " + known);
+}
+
+}  // namespace cpu
+}  // namespace lstm_ext

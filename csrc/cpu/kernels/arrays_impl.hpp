@@ -1,0 +1,79 @@
+// Kernels over flat arrays: the activations by themselves, the optimizer's update, and the probes
+// that measure a core's ceilings. Included after kernels_impl.hpp.
+
+template <class V, V (*Function)(V)>
+void map_array(int64_t size, const typename V::Scalar* x, typename V::Scalar* y) {
+  for (int64_t i = 0; i < size; i += V::kLanes) {
+    const int n = static_cast<int>(min64(size - i, V::kLanes));
+    store_first(Function(load_first<V>(x + i, n)), y + i, n);
+  }
+}
+
+// Adam with the bias correction folded into step_size (Kingma and Ba 2015, section 2), and
+// decoupled weight decay (Loshchilov and Hutter 2019): decay = learning rate * weight decay.
+template <class V>
+void adam(const AdamArgs<typename V::Scalar>& a) {
+  using T = typename V::Scalar;
+  const V keep = V::broadcast(T{1} - a.decay);
+  const V new_m = V::broadcast(T{1} - a.beta_1);
+  const V new_v = V::broadcast(T{1} - a.beta_2);
+  const V step_size = V::broadcast(a.step_size);
+  const V epsilon = V::broadcast(a.epsilon);
+  for (int64_t i = 0; i < a.size; i += V::kLanes) {
+    const int n = static_cast<int>(min64(a.size - i, V::kLanes));
+    const V grad = load_first<V>(a.grad + i, n);
+    V m = load_first<V>(a.m + i, n);
+    V v = load_first<V>(a.v + i, n);
+    m = fma(grad - m, new_m, m);
+    v = fma(grad * grad - v, new_v, v);
+    const V update = step_size * m / (sqrt(v) + epsilon);
+    store_first(m, a.m + i, n);
+    store_first(v, a.v + i, n);
+    store_first(load_first<V>(a.param + i, n) * keep - update, a.param + i, n);
+  }
+}
+
+// Enough independent chains to hide the latency of a fused multiply-add on every known core.
+template <class V>
+int64_t fma_probe(int64_t iterations, typename V::Scalar* sink) {
+  constexpr int kChains = 12;
+  V chain[kChains];
+  for (int j = 0; j < kChains; ++j) chain[j] = V::broadcast(static_cast<typename V::Scalar>(j));
+  const V scale = V::broadcast(static_cast<typename V::Scalar>(0.999));
+  const V offset = V::broadcast(static_cast<typename V::Scalar>(0.25));
+  for (int64_t i = 0; i < iterations; ++i) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < kChains; ++j) chain[j] = fma(chain[j], scale, offset);
+  }
+  V total = chain[0];
+  for (int j = 1; j < kChains; ++j) total = total + chain[j];
+  total.store(sink);
+  return iterations * kChains * V::kLanes * 2;
+}
+
+// Reads an array once. `size` is a multiple of eight vectors.
+template <class V>
+void read_probe(int64_t size, const typename V::Scalar* data, typename V::Scalar* sink) {
+  constexpr int kStreams = 8;
+  V total[kStreams];
+  for (int j = 0; j < kStreams; ++j) total[j] = V::broadcast(0);
+  for (int64_t i = 0; i + kStreams * V::kLanes <= size; i += kStreams * V::kLanes) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < kStreams; ++j) total[j] = total[j] + V::load(data + i + j * V::kLanes);
+  }
+  for (int j = 1; j < kStreams; ++j) total[0] = total[0] + total[j];
+  total[0].store(sink);
+}
+
+template <class V>
+constexpr KernelTable<typename V::Scalar> make_table() {
+  return {V::kLanes,
+          &gemm<V>,
+          &step<V>,
+          &cell_backward<V>,
+          &adam<V>,
+          &map_array<V, &sigmoid<V>>,
+          &map_array<V, &tanh<V>>,
+          &fma_probe<V>,
+          &read_probe<V>};
+}

@@ -1,0 +1,23 @@
+// Kernels for AVX2 and FMA: 12 sums, 3 broadcasts and a panel vector fill the 16 registers.
+#define LSTM_EXT_TILE_ROWS 3
+#include "cpu/kernels/kernel_file.hpp"
+#include <immintrin.h>
+
+namespace lstm_ext {
+namespace cpu {
+namespace avx2 {
+namespace {
+#include "cpu/kernels/vec_avx2.hpp"
+
+#include "cpu/kernels/math.hpp"
+
+#include "cpu/kernels/kernels_impl.hpp"
+
+#include "cpu/kernels/arrays_impl.hpp"
+}  // namespace
+
+extern const KernelSet kernels;
+const KernelSet kernels = {"avx2", make_table<F32>(), make_table<F64>()};
+}  // namespace avx2
+}  // namespace cpu
+}  // namespace lstm_ext

@@ -1,0 +1,23 @@
+// Kernels for AVX-512: 24 sums, 4 panel vectors and a broadcast of the 32 registers.
+#define LSTM_EXT_TILE_ROWS 6
+#include "cpu/kernels/kernel_file.hpp"
+#include <immintrin.h>
+
+namespace lstm_ext {
+namespace cpu {
+namespace avx512 {
+namespace {
+#include "cpu/kernels/vec_avx512.hpp"
+
+#include "cpu/kernels/math.hpp"
+
+#include "cpu/kernels/kernels_impl.hpp"
+
+#include "cpu/kernels/arrays_impl.hpp"
+}  // namespace
+
+extern const KernelSet kernels;
+const KernelSet kernels = {"avx512", make_table<F32>(), make_table<F64>()};
+}  // namespace avx512
+}  // namespace cpu
+}  // namespace lstm_ext

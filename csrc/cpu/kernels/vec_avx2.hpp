@@ -1,0 +1,71 @@
+// AVX2 + FMA vectors. Included inside the anonymous namespace of one kernel file.
+inline __m256i first_lanes_32(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline __m256i first_lanes_64(int n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+
+struct F32 {
+  using Scalar = float;
+  static constexpr int kLanes = 8;
+  __m256 v;
+
+  static F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static F32 load_partial(const float* p, int n) {
+    return {_mm256_maskload_ps(p, first_lanes_32(n))};
+  }
+  static F32 broadcast(float s) { return {_mm256_set1_ps(s)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_partial(float* p, int n) const { _mm256_maskstore_ps(p, first_lanes_32(n), v); }
+};
+
+inline F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.v)}; }
+inline F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32 max(F32 a, F32 b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline F32 negative_abs(F32 a) { return {_mm256_or_ps(a.v, _mm256_set1_ps(-0.0f))}; }
+inline F32 copy_sign(F32 a, F32 sign) {
+  return {_mm256_or_ps(a.v, _mm256_and_ps(sign.v, _mm256_set1_ps(-0.0f)))};
+}
+inline F32 select_by_sign(F32 sign, F32 negative, F32 positive) {
+  return {_mm256_blendv_ps(positive.v, negative.v, sign.v)};
+}
+inline F32 to_exponent(F32 a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))};
+}
+
+struct F64 {
+  using Scalar = double;
+  static constexpr int kLanes = 4;
+  __m256d v;
+
+  static F64 load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  static F64 load_partial(const double* p, int n) {
+    return {_mm256_maskload_pd(p, first_lanes_64(n))};
+  }
+  static F64 broadcast(double s) { return {_mm256_set1_pd(s)}; }
+  void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void store_partial(double* p, int n) const { _mm256_maskstore_pd(p, first_lanes_64(n), v); }
+};
+
+inline F64 operator+(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
+inline F64 operator-(F64 a, F64 b) { return {_mm256_sub_pd(a.v, b.v)}; }
+inline F64 operator*(F64 a, F64 b) { return {_mm256_mul_pd(a.v, b.v)}; }
+inline F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.v, b.v)}; }
+inline F64 sqrt(F64 a) { return {_mm256_sqrt_pd(a.v)}; }
+inline F64 fma(F64 a, F64 b, F64 c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+inline F64 max(F64 a, F64 b) { return {_mm256_max_pd(a.v, b.v)}; }
+inline F64 negative_abs(F64 a) { return {_mm256_or_pd(a.v, _mm256_set1_pd(-0.0))}; }
+inline F64 copy_sign(F64 a, F64 sign) {
+  return {_mm256_or_pd(a.v, _mm256_and_pd(sign.v, _mm256_set1_pd(-0.0)))};
+}
+inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
+  return {_mm256_blendv_pd(positive.v, negative.v, sign.v)};
+}
+inline F64 to_exponent(F64 a) {
+  return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a.v), 52))};
+}

@@ -1,0 +1,70 @@
+// AVX-512 vectors: F+BW+DQ+VL. Included inside the anonymous namespace of one kernel file.
+struct F32 {
+  using Scalar = float;
+  static constexpr int kLanes = 16;
+  __m512 v;
+
+  static F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static F32 load_partial(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p)};
+  }
+  static F32 broadcast(float s) { return {_mm512_set1_ps(s)}; }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store_partial(float* p, int n) const {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), v);
+  }
+};
+
+inline F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
+inline F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32 max(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32 negative_abs(F32 a) { return {_mm512_or_ps(a.v, _mm512_set1_ps(-0.0f))}; }
+inline F32 copy_sign(F32 a, F32 sign) {
+  return {_mm512_or_ps(a.v, _mm512_and_ps(sign.v, _mm512_set1_ps(-0.0f)))};
+}
+inline F32 select_by_sign(F32 sign, F32 negative, F32 positive) {
+  const __mmask16 mask = _mm512_movepi32_mask(_mm512_castps_si512(sign.v));
+  return {_mm512_mask_blend_ps(mask, positive.v, negative.v)};
+}
+inline F32 to_exponent(F32 a) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
+}
+
+struct F64 {
+  using Scalar = double;
+  static constexpr int kLanes = 8;
+  __m512d v;
+
+  static F64 load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static F64 load_partial(const double* p, int n) {
+    return {_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1u), p)};
+  }
+  static F64 broadcast(double s) { return {_mm512_set1_pd(s)}; }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void store_partial(double* p, int n) const {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1u), v);
+  }
+};
+
+inline F64 operator+(F64 a, F64 b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline F64 operator-(F64 a, F64 b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline F64 operator*(F64 a, F64 b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.v, b.v)}; }
+inline F64 sqrt(F64 a) { return {_mm512_sqrt_pd(a.v)}; }
+inline F64 fma(F64 a, F64 b, F64 c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+inline F64 max(F64 a, F64 b) { return {_mm512_max_pd(a.v, b.v)}; }
+inline F64 negative_abs(F64 a) { return {_mm512_or_pd(a.v, _mm512_set1_pd(-0.0))}; }
+inline F64 copy_sign(F64 a, F64 sign) {
+  return {_mm512_or_pd(a.v, _mm512_and_pd(sign.v, _mm512_set1_pd(-0.0)))};
+}
+inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
+  const __mmask8 mask = _mm512_movepi64_mask(_mm512_castpd_si512(sign.v));
+  return {_mm512_mask_blend_pd(mask, positive.v, negative.v)};
+}
+inline F64 to_exponent(F64 a) {
+  return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))};
+}

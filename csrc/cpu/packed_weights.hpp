@@ -1,0 +1,66 @@
+// The weights of one LSTM, laid out for one kernel set.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "cpu/buffer.hpp"
+#include "cpu/kernel_set.hpp"
+
+namespace lstm_ext {
+namespace cpu {
+
+// Owns copies; immutable once made, so any number of threads may use it at once. The kernel set is
+// chosen here and kept, so that layout and kernel cannot disagree.
+template <class T>
+class PackedWeights {
+ public:
+  // w_ih (I, 4H), w_hh (H, 4H): unit column stride, the given row strides. bias (4H) contiguous, or
+  // null for none.
+  PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size, const T* w_ih,
+                int64_t w_ih_row_stride, const T* w_hh, int64_t w_hh_row_stride, const T* bias);
+
+  const KernelSet& kernel_set() const { return set_; }
+  const KernelTable<T>& kernels() const { return set_.table<T>(); }
+  int64_t input_size() const { return input_size_; }
+  int64_t hidden_size() const { return hidden_size_; }
+  bool has_bias() const { return has_bias_; }
+
+  // Units are padded to whole blocks of `lanes`.
+  int64_t num_blocks() const { return num_blocks_; }
+  int64_t padded_units() const { return num_blocks_ * kernels().lanes; }
+
+  // Gate-interleaved panels, one a block: [block][k][gate][lane]. See kernel_set.hpp.
+  const T* w_ih() const { return w_ih_.data(); }
+  const T* w_hh() const { return w_hh_.data(); }
+  const T* bias() const { return bias_.data(); }  // [block][gate][lane], zeros without a bias
+
+  // The transposes (4H, I) and (4H, H), in plain panels, for the backward pass; made by the first
+  // call that asks for them.
+  struct Transposed {
+    int64_t panel_width;
+    const T* panels;
+  };
+  Transposed w_ih_transposed() const;
+  Transposed w_hh_transposed() const;
+
+ private:
+  struct LazyPanels {
+    std::once_flag once;
+    int64_t panel_width = 0;
+    Buffer<T> panels;
+  };
+  Transposed transposed(LazyPanels& lazy, const Buffer<T>& interleaved, int64_t k) const;
+
+  const KernelSet& set_;
+  int64_t input_size_, hidden_size_, num_blocks_;
+  bool has_bias_;
+  Buffer<T> w_ih_, w_hh_, bias_;
+  mutable LazyPanels w_ih_transposed_, w_hh_transposed_;
+};
+
+extern template class PackedWeights<float>;
+extern template class PackedWeights<double>;
+
+}  // namespace cpu
+}  // namespace lstm_ext

@@ -1,0 +1,60 @@
+// How work is shared out among threads. No choice made here changes a bit of any result.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "lstm.hpp"
+
+namespace lstm_ext {
+namespace cpu {
+
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+// Part `index` of [0, n) cut into nearly equal parts.
+inline Range split(int64_t n, int64_t parts, int64_t index) {
+  return {n * index / parts, n * (index + 1) / parts};
+}
+
+// Below this many multiply-adds (some 20 microseconds on one core) waking a sleeping thread costs
+// more than it saves.
+constexpr int64_t kMinWorkPerThread = 1 << 20;
+
+inline int threads_for_work(int64_t multiply_adds, int num_threads) {
+  return static_cast<int>(
+      std::max<int64_t>(1, std::min<int64_t>(num_threads, multiply_adds / kMinWorkPerThread)));
+}
+
+inline int64_t multiply_adds(const LstmShape& s) {
+  return s.batch_size * s.seq_len * (s.input_size + s.hidden_size) * kNumGates * s.hidden_size;
+}
+
+// The time loop's threads form a grid: groups of rows, which never meet, and within a group shares
+// of the units, which meet after every step because each needs the whole of h.
+struct ThreadGrid {
+  int row_groups, unit_groups;
+  int size() const { return row_groups * unit_groups; }
+};
+
+// unit_shares: the largest number of shares that the units can be cut into.
+// recurrent_bytes: what every row group reads in every step.
+inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares,
+                              int64_t recurrent_bytes) {
+  // With few rows a thread, reading the weights takes longer than the arithmetic; then, and when
+  // they have to come from memory, each thread should read its own share of them and no more.
+  constexpr int64_t kPrivateCache = 512 << 10, kSharedCache = 12 << 20;
+  const int64_t min_rows = recurrent_bytes <= kPrivateCache  ? 4
+                           : recurrent_bytes <= kSharedCache ? 16
+                                                             : rows + 1;
+  const int row_groups =
+      static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, rows / min_rows)));
+  const int unit_groups =
+      static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads / row_groups, unit_shares)));
+  return {row_groups, unit_groups};
+}
+
+}  // namespace cpu
+}  // namespace lstm_ext

@@ -1,0 +1,196 @@
+#include "cpu/threads.hpp"
+
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace lstm_ext {
+namespace cpu {
+namespace {
+
+void pause_processor() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+  __asm__ volatile("yield");
+#endif
+}
+
+int positive_from_environment(const char* name) {
+  const char* text = std::getenv(name);
+  if (text == nullptr) return 0;
+  const long value = std::strtol(text, nullptr, 10);  // OMP_NUM_THREADS="4,2": the outer level
+  return value > 0 && value < 4096 ? static_cast<int>(value) : 0;
+}
+
+int available_processors() {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+}
+
+struct ThreadCount {
+  int value;
+  const char* source;
+};
+
+ThreadCount default_thread_count() {
+  for (const char* name : {"LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS"}) {
+    if (const int n = positive_from_environment(name)) return {n, name};
+  }
+  return {available_processors(), "affinity"};
+}
+
+std::atomic<int> chosen_threads{0};
+
+}  // namespace
+
+int num_threads() {
+  const int chosen = chosen_threads.load(std::memory_order_relaxed);
+  if (chosen > 0) return chosen;
+  static const ThreadCount count = default_thread_count();
+  return count.value;
+}
+
+void set_num_threads(int n) { chosen_threads.store(n, std::memory_order_relaxed); }
+
+const char* num_threads_source() {
+  if (chosen_threads.load(std::memory_order_relaxed) > 0) return "set_num_threads";
+  return default_thread_count().source;
+}
+
+void Barrier::wait() {
+  if (members_ == 1) return;
+  const uint32_t phase = phase_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  // Longer than any well-balanced wait; past it the other member has probably lost its processor.
+  constexpr int kSpins = 4000;
+  for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
+    if (spin < kSpins) {
+      pause_processor();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+struct Pool {
+  std::mutex in_use;  // held by the call that has the team
+
+  std::mutex mutex;  // guards what follows
+  std::condition_variable wake, done;
+  uint64_t job = 0;
+  int wanted = 0;   // workers that take part in the job
+  int running = 0;  // of these, not yet finished
+  void (*function)(void*, int) = nullptr;
+  void* argument = nullptr;
+  int workers = 0;
+
+  void work(int member) {
+    uint64_t seen = 0;
+    std::unique_lock<std::mutex> lock(mutex);
+    while (true) {
+      wake.wait(lock, [&] { return job != seen && member <= wanted; });
+      seen = job;
+      const auto f = function;
+      void* const a = argument;
+      lock.unlock();
+      f(a, member);
+      lock.lock();
+      if (--running == 0) done.notify_one();
+    }
+  }
+
+  // Starts workers up to `count`; returns how many there are.
+  int grow(int count) {
+    while (workers < count) {
+      try {
+        std::thread(&Pool::work, this, workers + 1).detach();
+      } catch (const std::system_error&) {
+        break;  // no more threads to be had: the team is smaller
+      }
+      ++workers;
+    }
+    return workers;
+  }
+};
+
+namespace {
+
+// Never destroyed: workers may outlive every static object of the process.
+std::atomic<Pool*> the_pool{nullptr};
+
+Pool& pool() {
+  Pool* current = the_pool.load(std::memory_order_acquire);
+  if (current != nullptr) return *current;
+  static std::mutex creation;
+  const std::lock_guard<std::mutex> lock(creation);
+  current = the_pool.load(std::memory_order_acquire);
+  if (current == nullptr) {
+    current = new Pool;
+    the_pool.store(current, std::memory_order_release);
+#ifndef _WIN32
+    // The child has none of the parent's threads, and perhaps a lock that nobody will open.
+    static const int registered =
+        pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+    (void)registered;
+#endif
+  }
+  return *current;
+}
+
+}  // namespace
+
+Team::Team(int wanted) : size_(1), pool_(nullptr) {
+  if (wanted <= 1) return;
+  Pool& shared = pool();
+  if (!shared.in_use.try_lock()) return;
+  pool_ = &shared;
+  const int workers = shared.grow(wanted - 1);
+  size_ = 1 + (workers < wanted - 1 ? workers : wanted - 1);
+}
+
+Team::~Team() {
+  if (pool_ != nullptr) pool_->in_use.unlock();
+}
+
+void Team::run_on_all(void (*function)(void*, int), void* argument) {
+  if (size_ > 1) {
+    {
+      const std::lock_guard<std::mutex> lock(pool_->mutex);
+      pool_->function = function;
+      pool_->argument = argument;
+      pool_->wanted = pool_->running = size_ - 1;
+      ++pool_->job;
+    }
+    pool_->wake.notify_all();
+  }
+  function(argument, 0);
+  if (size_ > 1) {
+    std::unique_lock<std::mutex> lock(pool_->mutex);
+    pool_->done.wait(lock, [&] { return pool_->running == 0; });
+  }
+}
+
+}  // namespace cpu
+}  // namespace lstm_ext

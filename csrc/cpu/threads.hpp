@@ -1,0 +1,61 @@
+// A team of threads for the length of a call.
+//
+// The workers sleep between calls: nothing spins once a call has returned. One call at a time has
+// the team; a second caller meanwhile runs on its own thread, so that callers share the cores and
+// do not multiply them. A child of fork() starts with a team of its own.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace lstm_ext {
+namespace cpu {
+
+// The number of threads that a call may use: the last set_num_threads(), else LSTM_EXT_NUM_THREADS,
+// else OMP_NUM_THREADS, else the processors that this process may run on.
+int num_threads();
+void set_num_threads(int n);  // n >= 1
+
+// Where num_threads() comes from: "set_num_threads", an environment variable's name, or "affinity".
+const char* num_threads_source();
+
+// Where the members of a team meet. Between two processors a wait costs a fraction of a
+// microsecond; a member that waits long gives its processor away.
+class Barrier {
+ public:
+  explicit Barrier(int members) : members_(members) {}
+  void wait();
+
+ private:
+  const int members_;
+  std::atomic<int> arrived_{0};
+  std::atomic<uint32_t> phase_{0};
+};
+
+// Holds the team while it lives. `size()` is what it got: at most `wanted`, and 1 if another call
+// has the team.
+class Team {
+ public:
+  explicit Team(int wanted);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  int size() const { return size_; }
+
+  // Calls function(member) once for each member in [0, size()), the caller being member 0, and
+  // returns when all have returned. The function must not throw.
+  template <class Function>
+  void run(Function&& function) {
+    run_on_all([](void* f, int member) { (*static_cast<Function*>(f))(member); }, &function);
+  }
+
+ private:
+  void run_on_all(void (*function)(void*, int), void* argument);
+
+  int size_;
+  struct Pool* pool_;
+};
+
+}  // namespace cpu
+}  // namespace lstm_ext

@@ -1,0 +1,84 @@
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+
+__version__: Final[str]
+compiler: Final[str]
+pybind11_version: Final[str]
+
+class PackedWeights:
+    def __init__(
+        self, kernel: _Array, recurrent_kernel: _Array, bias: _Array | None, isa: str
+    ) -> None: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def has_bias(self) -> bool: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def isa(self) -> str: ...
+
+def lstm_forward(
+    weights: PackedWeights,
+    x: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    go_backwards: bool,
+    output: _Array | None,
+    h: _Array,
+    c: _Array,
+    gates: _Array | None,
+    cells: _Array | None,
+    num_threads: int,
+) -> None: ...
+def lstm_backward(
+    weights: PackedWeights,
+    x: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    go_backwards: bool,
+    output: _Array,
+    gates: _Array,
+    cells: _Array,
+    d_output: _Array | None,
+    d_h: _Array | None,
+    d_c: _Array | None,
+    d_gates: _Array,
+    d_x: _Array | None,
+    d_kernel: _Array,
+    d_recurrent_kernel: _Array,
+    d_bias: _Array | None,
+    d_h0: _Array | None,
+    d_c0: _Array | None,
+    num_threads: int,
+) -> None: ...
+def matmul(
+    a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int
+) -> None: ...
+def adam_update(
+    params: list[_Array],
+    grads: list[_Array],
+    m: list[_Array],
+    v: list[_Array],
+    *,
+    step_size: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    decay: float = 0.0,
+) -> None: ...
+def activate(name: str, x: _Array, out: _Array, isa: str = "") -> None: ...
+def built_isas() -> list[str]: ...
+def available_isas() -> list[str]: ...
+def chosen_isa() -> str: ...
+def num_threads() -> int: ...
+def num_threads_source() -> str: ...
+def set_num_threads(num_threads: int) -> None: ...
+def measure_fma_rate(seconds: float) -> float: ...
+def measure_read_bandwidth(bytes: int, seconds: float) -> float: ...
