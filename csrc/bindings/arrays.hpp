@@ -1,6 +1,6 @@
 // NumPy arrays as the operator's views. Checked here: element type, shape, and that elements lie at
-// whole-element strides. What a user did wrong is said earlier, in lstm_ext.functional; these errors
-// guard the raw pointers.
+// whole-element strides. What a user did wrong is said earlier, in lstm_ext.functional; these
+// errors guard the raw pointers.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -76,8 +76,7 @@ const T* read_optional(const py::object& array, const char* name,
 }
 
 template <class T>
-T* write_optional(const py::object& array, const char* name,
-                  std::initializer_list<int64_t> shape) {
+T* write_optional(const py::object& array, const char* name, std::initializer_list<int64_t> shape) {
   if (array.is_none()) return nullptr;
   auto values = py::cast<py::array>(array);
   return write<T>(values, name, shape);
@@ -104,8 +103,8 @@ Sequence<T> write_sequence(const py::object& object, const char* name, const Lst
                            int64_t features) {
   if (object.is_none()) return {nullptr, 0, 0, 1};
   auto array = py::cast<py::array>(object);
-  T* data = write<T>(array, name, {shape.batch_size, shape.seq_len, features},
-                     Layout::kUnitLastStride);
+  T* data =
+      write<T>(array, name, {shape.batch_size, shape.seq_len, features}, Layout::kUnitLastStride);
   return {data, element_stride<T>(array, 0), element_stride<T>(array, 1), 1};
 }
 

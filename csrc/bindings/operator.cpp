@@ -125,26 +125,22 @@ void add_operator(py::module_& module) {
                       "The weights of one LSTM, copied and laid out for one instruction set.")
       .def(py::init<const py::array&, const py::array&, const py::object&, const std::string&>(),
            py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("isa"))
-      .def_property_readonly("input_size",
-                             [](const Weights& w) {
-                               return w.visit([](const auto& p) { return p.input_size(); });
-                             })
-      .def_property_readonly("units",
-                             [](const Weights& w) {
-                               return w.visit([](const auto& p) { return p.hidden_size(); });
-                             })
-      .def_property_readonly("has_bias",
-                             [](const Weights& w) {
-                               return w.visit([](const auto& p) { return p.has_bias(); });
-                             })
+      .def_property_readonly(
+          "input_size",
+          [](const Weights& w) { return w.visit([](const auto& p) { return p.input_size(); }); })
+      .def_property_readonly(
+          "units",
+          [](const Weights& w) { return w.visit([](const auto& p) { return p.hidden_size(); }); })
+      .def_property_readonly(
+          "has_bias",
+          [](const Weights& w) { return w.visit([](const auto& p) { return p.has_bias(); }); })
       .def_property_readonly("isa",
                              [](const Weights& w) {
                                return w.visit([](const auto& p) { return p.kernel_set().name; });
                              })
       .def_property_readonly("dtype", [](const Weights& w) {
-        return w.visit([](const auto& p) {
-          return py::dtype::of<std::decay_t<decltype(*p.bias())>>();
-        });
+        return w.visit(
+            [](const auto& p) { return py::dtype::of<std::decay_t<decltype(*p.bias())>>(); });
       });
 
   module.def(
@@ -168,17 +164,29 @@ void add_operator(py::module_& module) {
          py::object d_c, py::array d_gates, py::object d_x, py::array d_kernel,
          py::array d_recurrent_kernel, py::object d_bias, py::object d_h0, py::object d_c0,
          int num_threads) {
-        BackwardArrays arrays{x,        output,   gates,              cells,  h0,   c0,
-                              d_output, d_h,      d_c,                d_gates, d_x,
-                              d_kernel, d_recurrent_kernel, d_bias, d_h0, d_c0};
+        BackwardArrays arrays{x,
+                              output,
+                              gates,
+                              cells,
+                              h0,
+                              c0,
+                              d_output,
+                              d_h,
+                              d_c,
+                              d_gates,
+                              d_x,
+                              d_kernel,
+                              d_recurrent_kernel,
+                              d_bias,
+                              d_h0,
+                              d_c0};
         weights.visit([&](const auto& w) { backward(w, arrays, go_backwards, num_threads); });
       },
-      "Fills d_gates (which may be gates) and the gradients that are not None.",
-      py::arg("weights"), py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"),
-      py::arg("output"), py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"),
-      py::arg("d_c"), py::arg("d_gates"), py::arg("d_x"), py::arg("d_kernel"),
-      py::arg("d_recurrent_kernel"), py::arg("d_bias"), py::arg("d_h0"), py::arg("d_c0"),
-      py::arg("num_threads"));
+      "Fills d_gates (which may be gates) and the gradients that are not None.", py::arg("weights"),
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"), py::arg("output"),
+      py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"),
+      py::arg("d_gates"), py::arg("d_x"), py::arg("d_kernel"), py::arg("d_recurrent_kernel"),
+      py::arg("d_bias"), py::arg("d_h0"), py::arg("d_c0"), py::arg("num_threads"));
 }
 
 }  // namespace bindings

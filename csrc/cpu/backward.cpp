@@ -33,7 +33,8 @@ struct BackwardPlan {
     const LstmShape& s = c.shape;
     constexpr int64_t kLine = kCacheLine / sizeof(T);
     const auto padded = [](int64_t n) { return round_up(n, kLine) + kLine; };
-    grid = thread_grid(threads, s.batch_size, divide_up(s.hidden_size, w.w_hh_transposed().panel_width),
+    grid = thread_grid(threads, s.batch_size,
+                       divide_up(s.hidden_size, w.w_hh_transposed().panel_width),
                        s.hidden_size * gate_columns() * int64_t{sizeof(T)});
     state_stride = padded(s.hidden_size);
     x_stride = padded(s.input_size);
@@ -50,9 +51,7 @@ struct BackwardPlan {
     return 2 * bytes_for(state_size()) +
            threads * (bytes_for(gathered_size()) + bytes_for(panel_size()));
   }
-  int64_t input_time(int64_t s) const {
-    return call.go_backwards ? call.shape.seq_len - 1 - s : s;
-  }
+  int64_t input_time(int64_t s) const { return call.go_backwards ? call.shape.seq_len - 1 - s : s; }
 };
 
 // One thread's part of the time loop.
@@ -220,8 +219,7 @@ void input_gradient(const BackwardPlan<T>& plan, int member) {
   gemm.panels = w.panels;
   gemm.panel_width = w.panel_width;
   const bool steps_are_rows = shape.seq_len > shape.batch_size;
-  const Range inner =
-      split(std::max(shape.seq_len, shape.batch_size), plan.threads, member);
+  const Range inner = split(std::max(shape.seq_len, shape.batch_size), plan.threads, member);
   const int64_t outer = std::min(shape.seq_len, shape.batch_size);
   if (inner.size() == 0) return;
   gemm.m = inner.size();

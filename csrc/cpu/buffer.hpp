@@ -11,7 +11,9 @@ namespace cpu {
 
 constexpr std::size_t kCacheLine = 64;
 
-inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+inline int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 inline int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 // An uninitialised array, owned. Throws std::bad_alloc when it cannot be had.

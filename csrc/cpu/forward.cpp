@@ -37,11 +37,16 @@ struct ForwardPlan {
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
     constexpr int64_t kRowsThatReuseWeights = 12;
     constexpr int64_t kChunkBytes = 256 << 10;
+    constexpr int64_t kSharedCache = 16 << 20, kLargeChunk = 4;
     chunk = 0;
-    if (s.seq_len > 1 && max_rows < kRowsThatReuseWeights) {
+    const int64_t input_bytes = s.input_size * kNumGates * s.hidden_size * int64_t{sizeof(T)};
+    if (max_rows < kRowsThatReuseWeights) {
       const int64_t step_bytes = max_rows * z_row_size() * int64_t{sizeof(T)};
-      chunk = std::min(s.seq_len, std::max<int64_t>(1, kChunkBytes / step_bytes));
+      chunk = std::max<int64_t>(1, kChunkBytes / step_bytes);
+    } else if (input_bytes > kSharedCache) {
+      chunk = kLargeChunk;  // the weights come from memory: read them once for several steps
     }
+    chunk = s.seq_len > 1 ? std::min(s.seq_len, chunk) : 0;
     packs_x = c.x.feature_stride != 1 || (chunk > 0 && max_rows > 1);
     // A power-of-two distance would put all rows of h into the same sets of the cache.
     state_stride = w.padded_units() + (s.batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0);

@@ -55,8 +55,8 @@ CpuFeatures detect() {
   const Registers leaf7 = cpuid(7);
   if (!bit(leaf1.ecx, 27)) return features;  // no OSXSAVE: xgetbv would fault
   const uint64_t states = saved_states();
-  const bool saves_256 = (states & 0x6) == 0x6;     // SSE and AVX
-  const bool saves_512 = (states & 0xe6) == 0xe6;   // and the masks, and both halves of the ZMMs
+  const bool saves_256 = (states & 0x6) == 0x6;    // SSE and AVX
+  const bool saves_512 = (states & 0xe6) == 0xe6;  // and the masks, and both halves of the ZMMs
   features.avx2 = saves_256 && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 28) && bit(leaf7.ebx, 5);
   features.avx512 = features.avx2 && saves_512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
                     bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);

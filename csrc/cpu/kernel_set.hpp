@@ -3,9 +3,9 @@
 // pointers only: this header is seen by files built for different processors.
 //
 // Packed panels. A matrix (K, N) that stands on the right of a product is cut into panels of
-// `width` columns, each stored row after row: panels[(j / width) * K * width + k * width + j % width],
-// zero where j >= N. A gate-interleaved panel holds the four gates of `lanes` units side by side:
-// its columns are [gate][lane], its width 4 * lanes.
+// `width` columns, each stored row after row: panels[(j / width) * K * width + k * width + j %
+// width], zero where j >= N. A gate-interleaved panel holds the four gates of `lanes` units side by
+// side: its columns are [gate][lane], its width 4 * lanes.
 //
 // Order of additions. Every product over k is cut into blocks of kDepthBlock. A block is summed
 // in the order of k from zero, and the blocks are added to the output in their order. The value
@@ -27,10 +27,10 @@ struct GemmArgs {
   int64_t m, n, k;
   const T* a;
   int64_t a_row_stride, a_column_stride;
-  const T* panels;     // b, packed
+  const T* panels;      // b, packed
   int64_t panel_width;  // a multiple of the lanes, at most kPanelVectors of them
-  const T* bias;       // (n) or null
-  T* c;                // overlaps neither a nor b
+  const T* bias;        // (n) or null
+  T* c;                 // overlaps neither a nor b
   int64_t c_row_stride;
   bool accumulate;  // start from c; bias is then null
 };

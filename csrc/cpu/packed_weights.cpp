@@ -60,8 +60,8 @@ typename PackedWeights<T>::Transposed PackedWeights<T>::w_hh_transposed() const 
   return transposed(w_hh_transposed_, w_hh_, hidden_size_);
 }
 
-// From the interleaved panels, so that the caller's arrays need not be kept: element (p, gate, unit)
-// of w (k, 4H) becomes row gate * H + unit, column p.
+// From the interleaved panels, so that the caller's arrays need not be kept: element (p, gate,
+// unit) of w (k, 4H) becomes row gate * H + unit, column p.
 template <class T>
 typename PackedWeights<T>::Transposed PackedWeights<T>::transposed(LazyPanels& lazy,
                                                                    const Buffer<T>& interleaved,

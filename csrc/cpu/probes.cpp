@@ -42,7 +42,8 @@ double measure_read_bandwidth(int64_t bytes, double seconds) {
   const int64_t size = std::max<int64_t>(kStep, bytes / int64_t{sizeof(float)} / kStep * kStep);
   Buffer<float> data(size);
   std::fill(data.data(), data.data() + size, 1.0f);
-  const int64_t repeats = std::max<int64_t>(1, (int64_t{1} << 20) / (size * int64_t{sizeof(float)}));
+  const int64_t repeats =
+      std::max<int64_t>(1, (int64_t{1} << 20) / (size * int64_t{sizeof(float)}));
   float sink[64];
   return best_rate(seconds, [&] {
     for (int64_t i = 0; i < repeats; ++i) kernels.read_probe(size, data.data(), sink);

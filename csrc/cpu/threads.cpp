@@ -151,8 +151,7 @@ Pool& pool() {
     the_pool.store(current, std::memory_order_release);
 #ifndef _WIN32
     // The child has none of the parent's threads, and perhaps a lock that nobody will open.
-    static const int registered =
-        pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
     (void)registered;
 #endif
   }

@@ -14,3 +14,12 @@
 #else
 #define LSTM_EXT_UNROLL
 #endif
+
+// Into the second-level cache. The address need not be readable.
+#if defined(__GNUC__)
+#define LSTM_EXT_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#elif defined(_M_X64)
+#define LSTM_EXT_PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1)
+#else
+#define LSTM_EXT_PREFETCH(p) static_cast<void>(p)
+#endif

@@ -1,7 +1,7 @@
 // Kernels for AVX2 and FMA: 12 sums, 3 broadcasts and a panel vector fill the 16 registers.
 #define LSTM_EXT_TILE_ROWS 3
-#include "cpu/kernels/kernel_file.hpp"
 #include <immintrin.h>
+#include "cpu/kernels/kernel_file.hpp"
 
 namespace lstm_ext {
 namespace cpu {

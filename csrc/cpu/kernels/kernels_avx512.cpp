@@ -1,7 +1,7 @@
 // Kernels for AVX-512: 24 sums, 4 panel vectors and a broadcast of the 32 registers.
 #define LSTM_EXT_TILE_ROWS 6
-#include "cpu/kernels/kernel_file.hpp"
 #include <immintrin.h>
+#include "cpu/kernels/kernel_file.hpp"
 
 namespace lstm_ext {
 namespace cpu {

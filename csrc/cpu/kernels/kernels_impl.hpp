@@ -7,10 +7,15 @@ struct Tile {
 };
 
 // tile = a (R, k) · panel (k, N vectors), from zero, in the order of k.
+//
+// `ahead` is what will be read next: a line of it is fetched with each step of k, so that the next
+// panel comes from the second-level cache even when the weights lie in memory. High tiles only: low
+// ones have no arithmetic to hide the fetches behind.
 template <class V, int R, int N>
 LSTM_EXT_INLINE void multiply(Tile<V, R, N>& tile, const typename V::Scalar* a, int64_t row_stride,
                               int64_t column_stride, const typename V::Scalar* panel,
-                              int64_t panel_width, int64_t k) {
+                              int64_t panel_width, int64_t k, const typename V::Scalar* ahead) {
+  constexpr int kLine = 64 / sizeof(typename V::Scalar);
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     LSTM_EXT_UNROLL
@@ -28,6 +33,10 @@ LSTM_EXT_INLINE void multiply(Tile<V, R, N>& tile, const typename V::Scalar* a, 
     }
     a += column_stride;
     panel += panel_width;
+    if (R >= 3 && N == kPanelVectors) {
+      LSTM_EXT_PREFETCH(ahead);
+      ahead += kLine;
+    }
   }
 }
 
@@ -54,12 +63,12 @@ struct RowTiles {
 
 template <class V, int R, int N>
 void gemm_tile(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t column, int64_t k0,
-               int64_t depth) {
+               int64_t depth, const typename V::Scalar* ahead) {
   using T = typename V::Scalar;
   Tile<V, R, N> tile;
   const T* panel = g.panels + (column / g.panel_width) * g.panel_width * g.k + k0 * g.panel_width;
   multiply<V, R, N>(tile, g.a + row * g.a_row_stride + k0 * g.a_column_stride, g.a_row_stride,
-                    g.a_column_stride, panel, g.panel_width, depth);
+                    g.a_column_stride, panel, g.panel_width, depth, ahead);
   const int columns = static_cast<int>(min64(g.n - column, N * V::kLanes));
   const bool from_c = g.accumulate || k0 > 0;
   LSTM_EXT_UNROLL
@@ -78,17 +87,32 @@ void gemm_tile(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t colum
 
 template <class V, int N>
 void gemm_tile_of_rows(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t column,
-                       int64_t k0, int64_t depth, int64_t rows) {
+                       int64_t k0, int64_t depth, const typename V::Scalar* ahead, int64_t rows) {
   switch (rows) {
-    case 1: return gemm_tile<V, 1, N>(g, row, column, k0, depth);
-    case 2: return gemm_tile<V, 2, N>(g, row, column, k0, depth);
-    case 3: return gemm_tile<V, 3, N>(g, row, column, k0, depth);
+    case 1:
+      return gemm_tile<V, 1, N>(g, row, column, k0, depth, ahead);
+    case 2:
+      return gemm_tile<V, 2, N>(g, row, column, k0, depth, ahead);
+    case 3:
+      return gemm_tile<V, 3, N>(g, row, column, k0, depth, ahead);
 #if LSTM_EXT_TILE_ROWS > 3
-    case 4: return gemm_tile<V, 4, N>(g, row, column, k0, depth);
-    case 5: return gemm_tile<V, 5, N>(g, row, column, k0, depth);
-    case 6: return gemm_tile<V, 6, N>(g, row, column, k0, depth);
+    case 4:
+      return gemm_tile<V, 4, N>(g, row, column, k0, depth, ahead);
+    case 5:
+      return gemm_tile<V, 5, N>(g, row, column, k0, depth, ahead);
+    case 6:
+      return gemm_tile<V, 6, N>(g, row, column, k0, depth, ahead);
 #endif
   }
+}
+
+// The part of the next panel block that row tile `tile` fetches: all tiles together fetch all of
+// it, or as much as there are tiles.
+template <class V>
+const typename V::Scalar* slice_ahead(const typename V::Scalar* next, int64_t tile, int64_t depth) {
+  constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
+  constexpr int64_t kSlices = kPanelVectors * V::kLanes / kLine;
+  return next + tile % (kSlices > 0 ? kSlices : 1) * depth * kLine;
 }
 
 // Blocks of k outermost and panels next: a panel's block stays in the cache for all row tiles.
@@ -101,14 +125,24 @@ void gemm(const GemmArgs<typename V::Scalar>& g) {
     for (int64_t column = 0; column < g.n; column += g.panel_width) {
       const int64_t width = min64(g.n - column, g.panel_width);
       const int vectors = static_cast<int>((width + V::kLanes - 1) / V::kLanes);
+      const auto* next = g.panels + (column + g.panel_width) * g.k + k0 * g.panel_width;
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t row = tiles.begin(tile);
         const int64_t rows = tiles.begin(tile + 1) - row;
+        const auto* ahead = slice_ahead<V>(next, tile, depth);
         switch (vectors) {
-          case 1: gemm_tile_of_rows<V, 1>(g, row, column, k0, depth, rows); break;
-          case 2: gemm_tile_of_rows<V, 2>(g, row, column, k0, depth, rows); break;
-          case 3: gemm_tile_of_rows<V, 3>(g, row, column, k0, depth, rows); break;
-          default: gemm_tile_of_rows<V, 4>(g, row, column, k0, depth, rows); break;
+          case 1:
+            gemm_tile_of_rows<V, 1>(g, row, column, k0, depth, ahead, rows);
+            break;
+          case 2:
+            gemm_tile_of_rows<V, 2>(g, row, column, k0, depth, ahead, rows);
+            break;
+          case 3:
+            gemm_tile_of_rows<V, 3>(g, row, column, k0, depth, ahead, rows);
+            break;
+          default:
+            gemm_tile_of_rows<V, 4>(g, row, column, k0, depth, ahead, rows);
+            break;
         }
       }
     }
@@ -124,17 +158,18 @@ struct DepthBlock {
   const StepOperand<T>* operand;
   int64_t k0, depth;
   bool first, last;
+  const T* next;  // the panel block that follows
 };
 
 template <class V, int R>
 void step_tile(const StepArgs<typename V::Scalar>& s, int64_t row, int64_t block,
-               const DepthBlock<typename V::Scalar>& d) {
+               const DepthBlock<typename V::Scalar>& d, const typename V::Scalar* ahead) {
   using T = typename V::Scalar;
   constexpr int kWidth = kNumGates * V::kLanes;
   Tile<V, R, kNumGates> tile;
   const T* panel = d.operand->panels + (block * d.operand->k + d.k0) * kWidth;
   multiply<V, R, kNumGates>(tile, d.operand->a + row * d.operand->a_row_stride + d.k0,
-                            d.operand->a_row_stride, 1, panel, kWidth, d.depth);
+                            d.operand->a_row_stride, 1, panel, kWidth, d.depth, ahead);
 
   const int64_t unit = block * V::kLanes;
   const int units = static_cast<int>(min64(s.hidden_size - unit, V::kLanes));
@@ -178,14 +213,27 @@ void step_tiles(const StepArgs<typename V::Scalar>& s, int64_t block,
   const RowTiles tiles(s.rows, LSTM_EXT_TILE_ROWS);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile);
+    const auto* ahead = slice_ahead<V>(d.next, tile, d.depth);
     switch (tiles.begin(tile + 1) - row) {
-      case 1: step_tile<V, 1>(s, row, block, d); break;
-      case 2: step_tile<V, 2>(s, row, block, d); break;
-      case 3: step_tile<V, 3>(s, row, block, d); break;
+      case 1:
+        step_tile<V, 1>(s, row, block, d, ahead);
+        break;
+      case 2:
+        step_tile<V, 2>(s, row, block, d, ahead);
+        break;
+      case 3:
+        step_tile<V, 3>(s, row, block, d, ahead);
+        break;
 #if LSTM_EXT_TILE_ROWS > 3
-      case 4: step_tile<V, 4>(s, row, block, d); break;
-      case 5: step_tile<V, 5>(s, row, block, d); break;
-      case 6: step_tile<V, 6>(s, row, block, d); break;
+      case 4:
+        step_tile<V, 4>(s, row, block, d, ahead);
+        break;
+      case 5:
+        step_tile<V, 5>(s, row, block, d, ahead);
+        break;
+      case 6:
+        step_tile<V, 6>(s, row, block, d, ahead);
+        break;
 #endif
     }
   }
@@ -193,13 +241,19 @@ void step_tiles(const StepArgs<typename V::Scalar>& s, int64_t block,
 
 template <class V>
 void step(const StepArgs<typename V::Scalar>& s) {
+  constexpr int64_t kWidth = kNumGates * V::kLanes;
   for (int64_t block = s.block_begin; block < s.block_end; ++block) {
     for (int i = 0; i < s.num_operands; ++i) {
       const auto& operand = s.operands[i];
+      const auto& after = s.operands[i + 1 < s.num_operands ? i + 1 : 0];
+      const auto* next =
+          after.panels + (i + 1 < s.num_operands ? block : block + 1) * after.k * kWidth;
       for (int64_t k0 = 0; k0 < operand.k; k0 += kDepthBlock) {
         const int64_t depth = min64(operand.k - k0, kDepthBlock);
-        const bool last = i + 1 == s.num_operands && k0 + depth == operand.k;
-        step_tiles<V>(s, block, {&operand, k0, depth, i == 0 && k0 == 0, last});
+        const bool ends = k0 + depth == operand.k;
+        step_tiles<V>(s, block,
+                      {&operand, k0, depth, i == 0 && k0 == 0, ends && i + 1 == s.num_operands,
+                       ends ? next : operand.panels + (block * operand.k + k0 + depth) * kWidth});
       }
     }
   }

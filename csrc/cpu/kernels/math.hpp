@@ -84,7 +84,8 @@ template <class V>
 inline V sigmoid(V x) {
   using K = ExpConstants<typename V::Scalar>;
   const V one = V::broadcast(1);
-  const ExpParts<V> parts = split_exp(max(V::broadcast(K::kExpVanishes), negative_abs(x)), K::kLift);
+  const ExpParts<V> parts =
+      split_exp(max(V::broadcast(K::kExpVanishes), negative_abs(x)), K::kLift);
   const V e = fma(parts.power, parts.minus_one, parts.power) * V::broadcast(K::kLower);
   return select_by_sign(x, e, one) / (one + e);
 }
@@ -94,8 +95,8 @@ template <class V>
 inline V tanh(V x) {
   using K = ExpConstants<typename V::Scalar>;
   const V minus_abs = negative_abs(x);
-  const ExpParts<V> parts = split_exp(max(V::broadcast(K::kTanhIsOne), minus_abs + minus_abs),
-                                      typename V::Scalar{0});
+  const ExpParts<V> parts =
+      split_exp(max(V::broadcast(K::kTanhIsOne), minus_abs + minus_abs), typename V::Scalar{0});
   const V m = fma(parts.power, parts.minus_one, parts.power - V::broadcast(1));
   return copy_sign((V::broadcast(0) - m) / (m + V::broadcast(2)), x);
 }
