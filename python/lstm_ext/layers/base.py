@@ -1,0 +1,269 @@
+"""What every layer is: named weights of one dtype, made for an input shape, and two passes."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._registry import check_unsupported, snake_case
+
+__all__ = ["Layer"]
+
+Array = NDArray[Any]
+Shape = tuple[int | None, ...]
+# backward(dy, need_x) -> (dx or None, gradients in the order of trainable_weights)
+LayerBackward = Callable[[Array, bool], tuple[Array | None, list[Array]]]
+
+_names: Counter[str] = Counter()
+
+# Arguments of Keras's layers that are not there yet, with Keras's defaults.
+_UNSUPPORTED = {"activity_regularizer": None, "autocast": True}
+
+
+class Layer:
+    """A function of an array, with weights that can be learned.
+
+    A subclass gives `build`, `compute_output_shape`, `_forward` and `vjp`, and calls
+    `_add_weight` in `build`.
+
+    Parameters
+    ----------
+    name : str, optional
+        By default the class's name in snake case, numbered from the second on.
+    dtype : str
+        "float32" or "float64": of the weights, and what inputs are converted to.
+    trainable : bool
+        Whether training changes the weights.
+    input_shape : tuple, optional
+        The shape of one sample; for the first layer of a model, in place of an `Input`.
+    """
+
+    #: Classes by name, for `from_config` of a model; filled as subclasses are defined.
+    classes: ClassVar[dict[str, type[Layer]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Layer.classes[cls.__name__] = cls
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        input_shape: Sequence[int | None] | None = None,
+        **unsupported: Any,
+    ) -> None:
+        check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
+        self.name = _unique_name(snake_case(type(self).__name__)) if name is None else str(name)
+        self._dtype = _check_dtype(dtype)
+        self.trainable = bool(trainable)
+        self.input_shape = None if input_shape is None else (None, *input_shape)
+        self.built = False
+        self._weights: dict[str, Array] = {}
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype."""
+        return str(self._dtype)
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs of that shape, whose first axis is the batch."""
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output for an input of that shape."""
+        raise NotImplementedError
+
+    def __call__(self, x: ArrayLike, training: bool = False) -> Any:
+        """Return the layer's output."""
+        inputs = self._prepare(x)
+        return self._forward(inputs, training)
+
+    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+        """Return the output for a prepared input, and what carries gradients back."""
+        raise NotImplementedError
+
+    def _forward(self, x: Array, training: bool) -> Any:
+        raise NotImplementedError
+
+    def _prepare(self, x: ArrayLike) -> Array:
+        """Convert an input, and build the layer for it if that has not been done."""
+        inputs = as_numbers(x, "x", self._dtype)
+        if not self.built:
+            self.build((None, *inputs.shape[1:]))
+        return inputs
+
+    # ---- weights ----
+
+    def _add_weight(self, name: str, value: Array) -> None:
+        self._weights[name] = np.ascontiguousarray(value, self._dtype)
+
+    def weights_changed(self) -> None:
+        """Drop whatever was derived from the weights: they were changed in place."""
+
+    @property
+    def weights(self) -> list[Array]:
+        """The weights themselves, in order. Change them with `set_weights`."""
+        return [_read_only(w) for w in self._weights.values()]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The weights that training changes, writable: for optimizers."""
+        return list(self._weights.values()) if self.trainable else []
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of the weights, in order."""
+        return list(self._weights)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights, in order."""
+        return [w.copy() for w in self._weights.values()]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Copy `weights` in, in order.
+
+        Raises
+        ------
+        ValueError
+            If their number or shapes differ from the layer's, or it is not built; nothing is
+            changed then.
+        """
+        values = self.check_weights(weights)
+        for own, value in zip(self._weights.values(), values, strict=True):
+            own[...] = value
+        self.weights_changed()
+
+    def check_weights(self, weights: Sequence[ArrayLike]) -> list[Array]:
+        """Return `weights` as arrays of the layer's dtype, or raise as `set_weights` does."""
+        if not self.built:
+            raise ValueError(f"{self.name}: set_weights before the layer is built; build it first")
+        if len(weights) != len(self._weights):
+            raise ValueError(
+                f"weights: got {len(weights)} arrays for {self.name}, expected "
+                f"{len(self._weights)} ({', '.join(self._weights)})"
+            )
+        values = []
+        for (name, own), given in zip(self._weights.items(), weights, strict=True):
+            value = as_numbers(given, f"{self.name}/{name}", self._dtype)
+            if value.shape != own.shape:
+                raise ValueError(
+                    f"{self.name}/{name}: got shape {value.shape}, expected {own.shape}"
+                )
+            values.append(value)
+        return values
+
+    def _weight(self, name: str) -> Array:
+        if not self.built:
+            raise AttributeError(f"{self.name} has no {name} before it is built")
+        return _read_only(self._weights[name])
+
+    def _set_weight(self, name: str, value: ArrayLike) -> None:
+        given = [value if key == name else own for key, own in self._weights.items()]
+        if self.built and name not in self._weights:
+            raise ValueError(f"{name}: {self.name} has none; it has {', '.join(self._weights)}")
+        self.set_weights(given)
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return sum(w.size for w in self._weights.values())
+
+    # ---- configuration ----
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a layer like this one, without its weights."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "dtype": self.dtype,
+            "trainable": self.trainable,
+        }
+        if self.input_shape is not None:
+            config["input_shape"] = list(self.input_shape[1:])
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """Make a layer from what `get_config` returned."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{'' if self.built else ', not built'}>"
+
+
+def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+    """Return `value` as an array of `dtype`, converting numbers as Keras does.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers.
+    ValueError
+        If it is ragged.
+    """
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of numbers, got {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got an array of {array.dtype}, expected real numbers")
+    return array.astype(dtype)
+
+
+def check_size(value: Any, name: str) -> int:
+    """Return `value` as a positive int that can be a size, or raise naming it."""
+    try:
+        size = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: got {value!r}, expected a positive integer") from None
+    if isinstance(value, bool) or not 0 < size < 2**31:
+        raise ValueError(f"{name}: got {value!r}, expected a positive integer below 2**31")
+    return size
+
+
+def check_rate(value: Any, name: str) -> float:
+    """Return `value` as a float in [0, 1), or raise naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: got {value!r}, expected a number")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: got {value}, expected 0 to 1, without 1")
+    return float(value)
+
+
+def last_axis(input_shape: Shape, rank: int | None, layer: str) -> int:
+    """Return the number of features of an input shape, or raise if it has none or a wrong rank."""
+    if rank is not None and len(input_shape) != rank:
+        raise ValueError(f"{layer}: got an input of shape {input_shape}, expected {rank} axes")
+    if len(input_shape) < 2 or input_shape[-1] is None or input_shape[-1] == 0:
+        raise ValueError(
+            f"{layer}: got an input of shape {input_shape}, expected a last axis of known size"
+        )
+    return input_shape[-1]
+
+
+def _check_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        result = np.dtype("float32" if dtype is None else dtype)
+    except TypeError:
+        result = None
+    if result not in (np.dtype("float32"), np.dtype("float64")):
+        raise ValueError(f"dtype: got {dtype!r}, expected 'float32' or 'float64'")
+    return result
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _unique_name(base: str) -> str:
+    count = _names[base]
+    _names[base] += 1
+    return f"{base}_{count}" if count else base

@@ -1,0 +1,120 @@
+"""The embedding of numbered things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import initializers
+from .._registry import check_unsupported, serialize
+from .base import Layer, LayerBackward, Shape, as_numbers, check_size
+
+__all__ = ["Embedding"]
+
+Array = NDArray[Any]
+
+# Arguments of Keras's Embedding that are not there yet, with Keras's defaults.
+_UNSUPPORTED = {
+    "embeddings_regularizer": None,
+    "embeddings_constraint": None,
+    "mask_zero": False,
+    "weights": None,
+    "lora_rank": None,
+    "lora_alpha": None,
+    "quantization_config": None,
+}
+
+
+class Embedding(Layer):
+    """A row of a table for each number.
+
+    Parameters
+    ----------
+    input_dim : int
+        How many rows the table has; inputs are 0 to input_dim - 1.
+    output_dim : int
+        The size of a row.
+    embeddings_initializer
+        A name, config or object of `lstm_ext.initializers`.
+    seed : int, optional
+        Seeds the initializer if it has no seed of its own.
+    **options
+        `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        *,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        unsupported = {key: options.pop(key) for key in _UNSUPPORTED if key in options}
+        check_unsupported("Embedding", unsupported, _UNSUPPORTED)
+        super().__init__(**options)
+        self.input_dim = check_size(input_dim, "input_dim")
+        self.output_dim = check_size(output_dim, "output_dim")
+        self.embeddings_initializer = initializers.get(
+            embeddings_initializer, "embeddings_initializer"
+        )
+        self.seed = seed
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the table (input_dim, output_dim)."""
+        make = initializers.Seeded(self.seed)
+        shape = (self.input_dim, self.output_dim)
+        self._add_weight("embeddings", make(self.embeddings_initializer, shape, self._dtype))
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (..., output_dim)."""
+        return (*input_shape, self.output_dim)
+
+    def _prepare(self, x: ArrayLike) -> Array:
+        """Convert to whole numbers, as Keras does, and check that each has a row."""
+        if not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
+            x = as_numbers(x, "x", np.dtype(np.float64)).astype(np.int64)
+        if x.size and not (0 <= x.min() and x.max() < self.input_dim):
+            raise ValueError(
+                f"x: got numbers from {x.min()} to {x.max()}, expected 0 to {self.input_dim - 1}"
+            )
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        return x
+
+    def _forward(self, x: Array, training: bool) -> Array:
+        return self._weights["embeddings"][x]
+
+    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+        """Return the rows, and what adds their gradients up. There is none for the numbers."""
+        rows = self._prepare(x)
+
+        def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
+            if need_x:
+                raise ValueError(f"{self.name}: expected to be the first layer of its model")
+            if not self.trainable:
+                return None, []
+            gradient = np.zeros_like(self._weights["embeddings"])
+            np.add.at(gradient, rows, dy)
+            return None, [gradient]
+
+        return self._forward(rows, training), backward
+
+    @property
+    def embeddings(self) -> Array:
+        """The table, (input_dim, output_dim); read-only."""
+        return self._weight("embeddings")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a layer like this one, without its weights."""
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": serialize(self.embeddings_initializer),
+            "seed": self.seed,
+        }

@@ -1,0 +1,281 @@
+"""The LSTM layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import activations, functional, initializers
+from .._registry import check_unsupported, serialize
+from .base import Layer, LayerBackward, Shape, as_numbers, check_size, last_axis
+
+__all__ = ["LSTM"]
+
+Array = NDArray[Any]
+
+# Arguments of Keras's LSTM that are not there yet, with Keras's defaults.
+_UNSUPPORTED = {
+    "kernel_regularizer": None,
+    "recurrent_regularizer": None,
+    "bias_regularizer": None,
+    "kernel_constraint": None,
+    "recurrent_constraint": None,
+    "bias_constraint": None,
+    "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "zero_output_for_mask": False,
+}
+
+
+class LSTM(Layer):
+    """Long short-term memory, as Keras's layer of that name.
+
+    Parameters
+    ----------
+    units : int
+        The size of the state, H.
+    activation, recurrent_activation : str
+        "tanh" and "sigmoid", the only ones so far.
+    use_bias : bool
+    kernel_initializer, recurrent_initializer, bias_initializer
+        Names, configs or objects of `lstm_ext.initializers`.
+    unit_forget_bias : bool
+        Whether the forget gate's bias starts at one (Jozefowicz et al. 2015).
+    return_sequences : bool
+        Whether the output is every hidden state, (B, T, H), or the last one, (B, H).
+    return_state : bool
+        Whether a call returns ``output, h, c`` instead of the output alone.
+    go_backwards : bool
+        Read the sequence from its end; the outputs stand in the order of the steps.
+    stateful : bool
+        Start each call from the state that the last one ended with, until `reset_state`.
+    unroll, use_cudnn
+        Keras's choices of a way to compute; accepted, without effect.
+    seed : int, optional
+        Seeds the initializers that have no seed of their own.
+    **options
+        `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it should be.
+    NotImplementedError
+        If it is one of Keras's that is not there yet.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        use_cudnn: bool | str = "auto",
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        unsupported = {key: options.pop(key) for key in _UNSUPPORTED if key in options}
+        check_unsupported("LSTM", unsupported, _UNSUPPORTED)
+        check_unsupported(
+            "LSTM",
+            {
+                "activation": activations.get(activation).name,
+                "recurrent_activation": activations.get(
+                    recurrent_activation, "recurrent_activation"
+                ).name,
+            },
+            {"activation": "tanh", "recurrent_activation": "sigmoid"},
+        )
+        super().__init__(**options)
+        self.units = check_size(units, "units")
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(
+            recurrent_initializer, "recurrent_initializer"
+        )
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.unit_forget_bias = bool(unit_forget_bias)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.use_cudnn = use_cudnn
+        self.seed = seed
+        self._state: tuple[Array, Array] | None = None
+        self._packed: functional.PackedWeights | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        """Make kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H) for inputs (B, T, I)."""
+        input_size = last_axis(input_shape, 3, self.name)
+        units = self.units
+        make = initializers.Seeded(self.seed)
+        try:
+            kernel = make(self.kernel_initializer, (input_size, 4 * units), self._dtype)
+            recurrent = make(self.recurrent_initializer, (units, 4 * units), self._dtype)
+            bias = make(self.bias_initializer, (4 * units,), self._dtype)
+        except MemoryError as error:
+            raise ValueError(
+                f"units: got {units}, whose weights ({input_size + units}, {4 * units}) cannot be "
+                "allocated; expected fewer"
+            ) from error
+        if self.unit_forget_bias:
+            bias[units : 2 * units] = 1
+        self._add_weight("kernel", kernel)
+        self._add_weight("recurrent_kernel", recurrent)
+        if self.use_bias:
+            self._add_weight("bias", bias)
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, T, H) or (B, H)."""
+        last_axis(input_shape, 3, self.name)
+        if self.return_sequences:
+            return (input_shape[0], input_shape[1], self.units)
+        return (input_shape[0], self.units)
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        initial_state: tuple[ArrayLike, ArrayLike] | None = None,
+        training: bool = False,
+        mask: None = None,
+    ) -> Any:
+        """Run the layer over sequences.
+
+        Parameters
+        ----------
+        x : (B, T, I) array of real numbers
+            Converted to the layer's dtype.
+        initial_state : pair of (B, H) arrays, optional
+            h and c before the first step, in place of zeros or of a kept state.
+        training : bool
+            Without effect.
+        mask : None
+            Not there yet.
+
+        Returns
+        -------
+        output : (B, T, H) array with `return_sequences`, else (B, H)
+        h, c : (B, H) arrays, with `return_state`
+        """
+        if mask is not None:
+            check_unsupported("LSTM", {"mask": mask}, {"mask": None})
+        if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
+            x = self._prepare(x)
+        state = self._state if initial_state is None else self._as_state(initial_state)
+        output, h, c = functional.lstm(
+            x,
+            self._packed or self._pack(),
+            initial_state=state,
+            go_backwards=self.go_backwards,
+            return_sequences=self.return_sequences,
+        )
+        if self.stateful:
+            self._state = (h.copy(), c.copy())
+        return (output, h, c) if self.return_state else output
+
+    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+        """Return the output, and what carries its gradient back. The state is kept as in a call."""
+        (output, h, c), pull_back = functional.lstm_vjp(
+            x,
+            self._packed or self._pack(),
+            initial_state=self._state,
+            go_backwards=self.go_backwards,
+            return_sequences=self.return_sequences,
+        )
+        if self.stateful:
+            self._state = (h.copy(), c.copy())
+
+        def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
+            grads = pull_back(dy, need_x=need_x, need_state=False, consume=True)
+            parameters = [grads.kernel, grads.recurrent_kernel]
+            if grads.bias is not None:
+                parameters.append(grads.bias)
+            return grads.x if need_x else None, parameters if self.trainable else []
+
+        return output, backward
+
+    def _pack(self) -> functional.PackedWeights:
+        """Lay the weights out for the kernels, and keep that until they change."""
+        packed = functional.pack(*self._weights.values())
+        self._packed = packed
+        return packed
+
+    def weights_changed(self) -> None:
+        """Drop the packed weights: they were made from others."""
+        self._packed = None
+
+    def _as_state(self, state: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            got = f"{len(state)} values" if isinstance(state, (tuple, list)) else repr(state)
+            raise ValueError(f"initial_state: got {got}, expected a pair (h, c)")
+        h = as_numbers(state[0], "initial_state[0]", self._dtype)
+        return h, as_numbers(state[1], "initial_state[1]", self._dtype)
+
+    @property
+    def state(self) -> tuple[Array, Array] | None:
+        """The kept (h, c) of a stateful layer, or None before its first call."""
+        return None if self._state is None else (self._state[0].copy(), self._state[1].copy())
+
+    def reset_state(self) -> None:
+        """Forget the kept state: the next call starts from zeros."""
+        self._state = None
+
+    reset_states = reset_state
+
+    @property
+    def kernel(self) -> Array:
+        """The weights of the input, (I, 4H), gates i, f, c, o; read-only."""
+        return self._weight("kernel")
+
+    @kernel.setter
+    def kernel(self, value: ArrayLike) -> None:
+        self._set_weight("kernel", value)
+
+    @property
+    def recurrent_kernel(self) -> Array:
+        """The weights of the hidden state, (H, 4H); read-only."""
+        return self._weight("recurrent_kernel")
+
+    @recurrent_kernel.setter
+    def recurrent_kernel(self, value: ArrayLike) -> None:
+        self._set_weight("recurrent_kernel", value)
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, (4H,), read-only; None without `use_bias`."""
+        return self._weight("bias") if self.use_bias else None
+
+    @bias.setter
+    def bias(self, value: ArrayLike) -> None:
+        self._set_weight("bias", value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make a layer like this one, without its weights."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "recurrent_initializer": serialize(self.recurrent_initializer),
+            "bias_initializer": serialize(self.bias_initializer),
+            "unit_forget_bias": self.unit_forget_bias,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "seed": self.seed,
+        }
