@@ -285,9 +285,10 @@ def _as_floats(
         array = np.asarray(value)
     except ValueError as error:  # a ragged list
         raise ValueError(f"{name}: expected an array of floats, got {error}") from None
-    if not np.issubdtype(array.dtype, np.floating) or dtype not in (None, array.dtype):
+    is_wrong = dtype is not None and array.dtype != dtype
+    if is_wrong or not np.issubdtype(array.dtype, np.floating):
         expected = "floats" if dtype is None else f"{dtype} like the other arrays"
         raise TypeError(f"{name}: got an array of {array.dtype}, expected {expected}")
-    if shape not in (None, array.shape):
+    if shape is not None and array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
     return array

@@ -1,0 +1,30 @@
+"""Fixtures that run a test once for each instruction set and each element type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_ext import config
+
+
+@pytest.fixture(params=config.available_isas())
+def isa(request: pytest.FixtureRequest) -> str:
+    """Name each instruction set that this machine runs."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Any:
+    """Name each element type of the operator."""
+    return request.param
+
+
+@pytest.fixture
+def checked_dtype(dtype: Any) -> Any:
+    """Name each element type for which NumPy has a wider one to hold results to."""
+    if dtype == np.float64 and np.finfo(np.longdouble).eps == np.finfo(np.float64).eps:
+        pytest.skip("longdouble is no wider than float64 on this platform")
+    return dtype

@@ -1,0 +1,197 @@
+"""What several test files share: random LSTM problems and the measure of their errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_ext import reference
+
+Array = NDArray[Any]
+
+
+class Problem(NamedTuple):
+    """The arguments of an LSTM call and upstream gradients for each of its results."""
+
+    x: Array
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+    h0: Array
+    c0: Array
+    d_output: Array
+    d_h: Array
+    d_c: Array
+
+    @property
+    def weights(self) -> tuple[Array, Array, Array | None]:
+        return self.kernel, self.recurrent_kernel, self.bias
+
+    @property
+    def arguments(self) -> tuple[Array, Array, Array, Array | None]:
+        return self.x, *self.weights
+
+    @property
+    def initial_state(self) -> tuple[Array, Array]:
+        return self.h0, self.c0
+
+    @property
+    def upstream(self) -> tuple[Array, Array, Array]:
+        return self.d_output, self.d_h, self.d_c
+
+    def astype(self, dtype: Any) -> Problem:
+        return Problem(*(None if a is None else a.astype(dtype) for a in self))
+
+    def rows(self, rows: slice) -> Problem:
+        """Return the problem of some rows of the batch."""
+        return self._replace(
+            x=self.x[rows],
+            h0=self.h0[rows],
+            c0=self.c0[rows],
+            d_output=self.d_output[rows],
+            d_h=self.d_h[rows],
+            d_c=self.d_c[rows],
+        )
+
+
+def make_problem(
+    batch_size: int,
+    seq_len: int,
+    input_size: int,
+    units: int,
+    dtype: Any = np.float32,
+    *,
+    seed: int = 0,
+    bias: bool = True,
+) -> Problem:
+    """Draw a problem whose gates are neither all open nor all saturated."""
+    rng = np.random.default_rng([seed, batch_size, seq_len, input_size, units])
+
+    def normal(*shape: int, scale: float = 1.0) -> Array:
+        return (scale * rng.standard_normal(shape)).astype(dtype)
+
+    state = (batch_size, units)
+    return Problem(
+        x=normal(batch_size, seq_len, input_size),
+        kernel=normal(input_size, 4 * units, scale=input_size**-0.5),
+        recurrent_kernel=normal(units, 4 * units, scale=units**-0.5),
+        bias=normal(4 * units) if bias else None,
+        h0=normal(*state),
+        c0=normal(*state),
+        d_output=normal(batch_size, seq_len, units),
+        d_h=normal(*state),
+        d_c=normal(*state),
+    )
+
+
+def wider(dtype: Any) -> Any:
+    """Return the float type that counts as exact beside `dtype`."""
+    return {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}[np.dtype(dtype)]
+
+
+def error(actual: Array, exact: Array) -> float:
+    """Return the largest deviation from the exact values."""
+    return float(np.max(np.abs(actual - exact), initial=0))
+
+
+def rms_error(actual: Sequence[Array], exact: Sequence[Array]) -> float:
+    """Return the root mean square of the deviations over all arrays."""
+    squares = sum(float(np.sum((a - e) ** 2)) for a, e in zip(actual, exact, strict=True))
+    return (squares / max(1, sum(e.size for e in exact))) ** 0.5
+
+
+def assert_as_accurate(
+    actual: Sequence[Array], plain: Sequence[Array], exact: Sequence[Array], name: str
+) -> None:
+    """Assert that `actual` errs at most twice as much as `plain`, NumPy's results in its dtype.
+
+    Each is a list over draws of one problem: an error is the root mean square over all of them, so
+    that the luck of a single rounding, which decides the largest error, averages out.
+    """
+    for a, p in zip(actual, plain, strict=True):
+        assert a.dtype == p.dtype, f"{name}: {a.dtype}, expected {p.dtype}"
+        assert a.shape == p.shape, f"{name}: {a.shape}, expected {p.shape}"
+    found, allowed = rms_error(actual, exact), 2 * rms_error(plain, exact)
+    assert found <= allowed, f"{name}: error {found:.3g}, allowed {allowed:.3g}"
+
+
+def assert_same_bits(actual: Iterable[Any], expected: Iterable[Any]) -> None:
+    """Assert that two sequences of arrays (or None) agree to the last bit, NaN included."""
+    for index, (a, b) in enumerate(zip(actual, expected, strict=True)):
+        if b is None:
+            assert a is None, index
+            continue
+        assert a.dtype == b.dtype and a.shape == b.shape, (index, a.dtype, b.dtype, a.shape)
+        assert a.tobytes() == b.tobytes(), f"array {index} differs by up to {error(a, b)}"
+
+
+def assert_gradients_match_central_differences(
+    loss: Callable[[], Any], arguments: Sequence[Array], gradients: Sequence[Array]
+) -> None:
+    """Assert that `gradients` are those of `loss`, which reads `arguments` anew in each call.
+
+    A central difference of step h errs by a multiple of h**2, so the difference between those of
+    2h and h is three times the error of the latter, and once that is the tolerance. The fourth
+    root of the precision as h keeps the rounding errors, about precision / h, far below h**2.
+    """
+    dtype = arguments[0].dtype
+    h = dtype.type(np.finfo(dtype).eps) ** dtype.type(0.25)
+    for position, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
+        assert gradient.shape == argument.shape, position
+        near, far = np.empty_like(argument), np.empty_like(argument)
+        for index in np.ndindex(argument.shape):
+            near[index] = _central_difference(loss, argument, index, h)
+            far[index] = _central_difference(loss, argument, index, 2 * h)
+        found, allowed = error(gradient, near), error(far, near)
+        assert found <= allowed, f"argument {position}: {found:.3g}, allowed {allowed:.3g}"
+
+
+def _central_difference(
+    loss: Callable[[], Any], argument: Array, index: tuple[int, ...], h: Any
+) -> Any:
+    value = argument[index]
+    argument[index] = value + h
+    above = loss()
+    argument[index] = value - h
+    below = loss()
+    argument[index] = value
+    return (above - below) / (2 * h)
+
+
+class Draw(NamedTuple):
+    """A problem with the reference's results in its dtype and in a wider one.
+
+    Results are in the order of `RESULTS`.
+    """
+
+    problem: Problem
+    plain: tuple[Array, ...]
+    exact: tuple[Array, ...]
+
+
+RESULTS = ("output", "h", "c", "d_x", "d_kernel", "d_recurrent_kernel", "d_bias", "d_h0", "d_c0")
+OUTPUTS, GRADIENTS = slice(0, 3), slice(3, None)
+
+
+@functools.cache
+def draws(size: tuple[int, int, int, int], dtype: Any) -> list[Draw]:
+    """Draw problems of a size (B, T, I, H) until there are values enough to tell an error by."""
+    batch_size, seq_len, _, units = size
+    count = min(64, max(4, 4096 // (batch_size * seq_len * units)))
+    problems = [make_problem(*size, dtype, seed=seed) for seed in range(count)]
+    return [
+        Draw(problem, run(reference, problem), run(reference, problem.astype(wider(dtype))))
+        for problem in problems
+    ]
+
+
+def run(module: Any, problem: Problem, **options: Any) -> tuple[Array, ...]:
+    """Run a module's lstm_vjp and its backward with all upstream gradients."""
+    results, backward = module.lstm_vjp(
+        *problem.arguments, initial_state=problem.initial_state, **options
+    )
+    return *results, *backward(*problem.upstream)
