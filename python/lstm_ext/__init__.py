@@ -1,0 +1,53 @@
+"""The LSTM, fast: fused native kernels behind a layer with Keras's shape."""
+
+from . import (
+    activations,
+    functional,
+    initializers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    random,
+    reference,
+)
+from ._cpu import __version__
+from .config import (
+    available_isas,
+    cuda_available,
+    get_num_threads,
+    set_num_threads,
+    show_config,
+)
+from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
+from .models import Sequential, load_model
+from .models import callbacks as callbacks
+from .random import set_random_seed
+
+__all__ = [
+    "LSTM",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Input",
+    "Layer",
+    "Sequential",
+    "__version__",
+    "activations",
+    "available_isas",
+    "callbacks",
+    "cuda_available",
+    "functional",
+    "get_num_threads",
+    "initializers",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "random",
+    "reference",
+    "set_num_threads",
+    "set_random_seed",
+    "show_config",
+]

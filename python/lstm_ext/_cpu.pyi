@@ -58,9 +58,7 @@ def lstm_backward(
     d_c0: _Array | None,
     num_threads: int,
 ) -> None: ...
-def matmul(
-    a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int
-) -> None: ...
+def matmul(a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int) -> None: ...
 def adam_update(
     params: list[_Array],
     grads: list[_Array],

@@ -53,7 +53,9 @@ def snake_case(name: str) -> str:
     """Return ClassName as class_name, by Keras's rule: LSTM is lstm, RMSprop is rmsprop."""
     words = []
     for i, letter in enumerate(name):
-        after_lower = i > 0 and letter.isupper() and (name[i - 1].islower() or name[i - 1].isdigit())
+        after_lower = (
+            i > 0 and letter.isupper() and (name[i - 1].islower() or name[i - 1].isdigit())
+        )
         words.append(("_" if after_lower else "") + letter.lower())
     return "".join(words)
 

@@ -49,7 +49,7 @@ class Activation:
 def sigmoid(z: Array) -> Array:
     """Return 1 / (1 + exp(-z)) without overflow."""
     e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
+    return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
 def softmax(z: Array) -> Array:
@@ -98,8 +98,9 @@ _ACTIVATIONS = {
         Activation(
             "selu",
             lambda z: _elu(z, _SELU_ALPHA) * z.dtype.type(_SELU_SCALE),
-            lambda z, y, dy: dy
-            * np.where(z > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA).astype(z.dtype),
+            lambda z, y, dy: (
+                dy * np.where(z > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA).astype(z.dtype)
+            ),
         ),
         Activation("exponential", np.exp, lambda z, y, dy: dy * y),
         Activation(

@@ -57,6 +57,9 @@ class Loss:
     name : str, optional
     """
 
+    #: Whether y_true holds class numbers, which are not converted to the dtype of y_pred.
+    takes_labels = False
+
     def __init__(
         self, reduction: str | None = "sum_over_batch_size", name: str | None = None
     ) -> None:
@@ -109,9 +112,7 @@ class Loss:
     def _match(self, y_true: ArrayLike, y_pred: Array) -> Array:
         return match_shapes(y_true, y_pred)
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         """Return a value a sample, and if `slopes` the derivative of each by its own y_pred."""
         raise NotImplementedError
 
@@ -132,9 +133,7 @@ def _sample_weights(sample_weight: ArrayLike | None, values: Array) -> Array | N
 class MeanSquaredError(Loss):
     """mean((y_true - y_pred)^2) over the last axis."""
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         error = y_pred - y_true
         width = y_pred.shape[-1]
         values = np.einsum("...i,...i->...", error, error)
@@ -146,9 +145,7 @@ class MeanSquaredError(Loss):
 class MeanAbsoluteError(Loss):
     """mean(|y_true - y_pred|) over the last axis."""
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         error = y_pred - y_true
         return np.abs(error).mean(axis=-1), np.sign(error) / y_pred.dtype.type(y_pred.shape[-1])
 
@@ -167,9 +164,7 @@ class Huber(Loss):
             raise ValueError(f"delta: got {delta}, expected a positive number")
         self.delta = delta
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         error = y_pred - y_true
         inside = np.clip(error, -self.delta, self.delta)
         # delta * |e| - delta^2 / 2 beyond delta, and e^2 / 2 within, in one expression.
@@ -209,9 +204,7 @@ class _Crossentropy(Loss):
 class BinaryCrossentropy(_Crossentropy):
     """-y log(p) - (1 - y) log(1 - p), mean over the last axis; p = sigmoid(logits)."""
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         y = y_true * (1 - self.label_smoothing) + self.label_smoothing / 2
         if self.from_logits:
             values = np.maximum(y_pred, 0) - y_pred * y + np.log1p(np.exp(-np.abs(y_pred)))
@@ -242,15 +235,15 @@ def _class_crossentropy(y: Array, y_pred: Array, from_logits: bool) -> tuple[Arr
 class CategoricalCrossentropy(_Crossentropy):
     """-sum(y log(p)) over classes in the last axis; p = softmax(logits), or y_pred over its sum."""
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         y = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_pred.shape[-1]
         return _class_crossentropy(y, y_pred, self.from_logits)
 
 
 class SparseCategoricalCrossentropy(Loss):
     """-log(p[y]) for class numbers y; p as in `CategoricalCrossentropy`."""
+
+    takes_labels = True
 
     def __init__(
         self,
@@ -272,16 +265,14 @@ class SparseCategoricalCrossentropy(Loss):
             )
         classes = y_pred.shape[-1]
         numbers = labels.astype(np.int64)
-        if numbers.size and not (0 <= numbers.min() and numbers.max() < classes):
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < classes):
             raise ValueError(
                 f"y_true: got class numbers from {numbers.min()} to {numbers.max()}, "
                 f"expected 0 to {classes - 1}"
             )
         return numbers
 
-    def _values_and_slopes(
-        self, y_true: Array, y_pred: Array, slopes: bool
-    ) -> tuple[Array, Array]:
+    def _values_and_slopes(self, y_true: Array, y_pred: Array, slopes: bool) -> tuple[Array, Array]:
         one_hot = np.zeros(y_pred.shape, y_pred.dtype)
         np.put_along_axis(one_hot, y_true[..., None], 1, axis=-1)
         return _class_crossentropy(one_hot, y_pred, self.from_logits)

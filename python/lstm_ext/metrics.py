@@ -138,7 +138,7 @@ class SparseCategoricalAccuracy(Metric):
 
 
 class _Accuracy(Metric):
-    """"accuracy": binary, categorical or sparse, by the shapes of the first batch, as in Keras."""
+    """ "accuracy": binary, categorical or sparse, by the shapes of the first batch, as in Keras."""
 
     def __init__(self, name: str | None = "accuracy") -> None:
         self._kind: Metric | None = None

@@ -107,7 +107,9 @@ class Optimizer:
         """
         own = self.state()
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in state.items()}:
-            raise ValueError(f"state: got {sorted(state)}, expected {sorted(own)} with their shapes")
+            raise ValueError(
+                f"state: got {sorted(state)}, expected {sorted(own)} with their shapes"
+            )
         for name, array in own.items():
             array[...] = state[name]
         self.iterations = int(iterations)

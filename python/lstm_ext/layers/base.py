@@ -79,9 +79,9 @@ class Layer:
         """Return the shape of the output for an input of that shape."""
         raise NotImplementedError
 
-    def __call__(self, x: ArrayLike, training: bool = False) -> Any:
+    def __call__(self, x: ArrayLike, *, training: bool = False) -> Any:
         """Return the layer's output."""
-        inputs = self._prepare(x)
+        inputs = self.prepare(x)
         return self._forward(inputs, training)
 
     def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
@@ -91,7 +91,7 @@ class Layer:
     def _forward(self, x: Array, training: bool) -> Any:
         raise NotImplementedError
 
-    def _prepare(self, x: ArrayLike) -> Array:
+    def prepare(self, x: ArrayLike) -> Array:
         """Convert an input, and build the layer for it if that has not been done."""
         inputs = as_numbers(x, "x", self._dtype)
         if not self.built:

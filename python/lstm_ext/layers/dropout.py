@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
@@ -65,7 +66,7 @@ class Dropout(Layer):
             raise ValueError(f"noise_shape: got {shape}, expected {x.ndim} axes for x {x.shape}")
         sizes = [x.shape[i] if size is None else size for i, size in enumerate(shape)]
         kept = (self._generator or random.generator()).random(sizes) >= self.rate
-        return kept * x.dtype.type(1 / (1 - self.rate))
+        return np.asarray(kept * x.dtype.type(1 / (1 - self.rate)))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one."""

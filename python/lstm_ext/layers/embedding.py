@@ -74,11 +74,11 @@ class Embedding(Layer):
         """Return (..., output_dim)."""
         return (*input_shape, self.output_dim)
 
-    def _prepare(self, x: ArrayLike) -> Array:
+    def prepare(self, x: ArrayLike) -> Array:
         """Convert to whole numbers, as Keras does, and check that each has a row."""
         if not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
             x = as_numbers(x, "x", np.dtype(np.float64)).astype(np.int64)
-        if x.size and not (0 <= x.min() and x.max() < self.input_dim):
+        if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
             raise ValueError(
                 f"x: got numbers from {x.min()} to {x.max()}, expected 0 to {self.input_dim - 1}"
             )
@@ -91,7 +91,6 @@ class Embedding(Layer):
 
     def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
         """Return the rows, and what adds their gradients up. There is none for the numbers."""
-        rows = self._prepare(x)
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
             if need_x:
@@ -99,10 +98,10 @@ class Embedding(Layer):
             if not self.trainable:
                 return None, []
             gradient = np.zeros_like(self._weights["embeddings"])
-            np.add.at(gradient, rows, dy)
+            np.add.at(gradient, x, dy)
             return None, [gradient]
 
-        return self._forward(rows, training), backward
+        return self._forward(x, training), backward
 
     @property
     def embeddings(self) -> Array:

@@ -150,8 +150,8 @@ class LSTM(Layer):
         self,
         x: ArrayLike,
         initial_state: tuple[ArrayLike, ArrayLike] | None = None,
-        training: bool = False,
         mask: None = None,
+        training: bool = False,
     ) -> Any:
         """Run the layer over sequences.
 
@@ -161,10 +161,10 @@ class LSTM(Layer):
             Converted to the layer's dtype.
         initial_state : pair of (B, H) arrays, optional
             h and c before the first step, in place of zeros or of a kept state.
-        training : bool
-            Without effect.
         mask : None
             Not there yet.
+        training : bool
+            Without effect.
 
         Returns
         -------
@@ -174,7 +174,7 @@ class LSTM(Layer):
         if mask is not None:
             check_unsupported("LSTM", {"mask": mask}, {"mask": None})
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
-            x = self._prepare(x)
+            x = self.prepare(x)
         state = self._state if initial_state is None else self._as_state(initial_state)
         output, h, c = functional.lstm(
             x,

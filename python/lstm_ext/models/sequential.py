@@ -1,0 +1,231 @@
+"""Layers in a row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..layers import Input, Layer
+from ..layers.base import Shape, as_numbers
+from . import saving
+from .progress import print_summary
+from .training import Trainable
+
+__all__ = ["Sequential"]
+
+Array = NDArray[Any]
+
+
+class Sequential(Trainable):
+    """A model whose layers follow one another, as Keras's class of that name.
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+    name : str
+    """
+
+    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
+        super().__init__()
+        self.name = "sequential" if name is None else name
+        self.declared_layers: list[Layer] = []
+        self.input_shape: Shape | None = None
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def layers(self) -> list[Layer]:  # type: ignore[override]
+        """The layers, without the `Input`."""
+        return [layer for layer in self.declared_layers if not isinstance(layer, Input)]
+
+    @property
+    def built(self) -> bool:
+        """Whether every layer has its weights."""
+        return bool(self.layers) and all(layer.built for layer in self.layers)
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end.
+
+        Raises
+        ------
+        TypeError
+            If it is no layer.
+        ValueError
+            If it is an `Input` and not the first, returns more than one array, or its input does
+            not fit.
+        """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer: got {layer!r}, expected a layer")
+        if isinstance(layer, Input) and self.declared_layers:
+            raise ValueError("layer: got an Input, expected it before all others")
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"layer: {layer.name} has return_state, expected one output alone")
+        if any(layer is other for other in self.declared_layers):
+            raise ValueError(f"layer: {layer.name} is in the model already")
+        self.declared_layers.append(layer)
+        try:
+            if self.input_shape is not None:
+                self._build_from(self.input_shape)
+            elif layer.input_shape is not None and len(self.declared_layers) == 1:
+                self.build(layer.input_shape)
+        except Exception:
+            self.declared_layers.pop()
+            raise
+
+    def pop(self) -> Layer:
+        """Take the last layer off and return it."""
+        if not self.declared_layers:
+            raise ValueError("pop: the model has no layers")
+        layer = self.declared_layers.pop()
+        if not self.declared_layers:
+            self.input_shape = None
+        return layer
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights of all layers for inputs of that shape, whose first axis is the batch.
+
+        Raises
+        ------
+        ValueError
+            If a layer cannot take what comes to it.
+        """
+        shape = (None, *tuple(input_shape)[1:])
+        self._build_from(shape)
+        self.input_shape = shape
+
+    def _build_from(self, shape: Shape) -> None:
+        for layer in self.layers:
+            output = layer.compute_output_shape(shape)
+            if not layer.built:
+                layer.build(shape)
+            shape = output
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        """Return the shape of the output for an input of that shape."""
+        shape: Shape = tuple(input_shape)
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of the output, None where it varies."""
+        if self.input_shape is None:
+            raise AttributeError(f"{self.name} has no output_shape before it is built")
+        return self.compute_output_shape(self.input_shape)
+
+    def __call__(self, x: ArrayLike, *, training: bool = False) -> Array:
+        """Return the output for a batch."""
+        values = self._prepare(x)
+        for layer in self.layers:
+            values = layer(values, training=training)
+        return values
+
+    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print a table of the layers; `print_fn` takes the text in place of `print`."""
+        print_summary(self, print_fn)
+
+    # ---- weights and files ----
+
+    @property
+    def weights(self) -> list[Array]:
+        """The weights of all layers, in order, read-only."""
+        return [w for layer in self.layers for w in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The weights that training changes, in order, writable: for optimizers."""
+        return [w for layer in self.layers for w in layer.trainable_weights]
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return sum(layer.count_params() for layer in self.layers)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights of all layers, in order."""
+        return [w for layer in self.layers for w in layer.get_weights()]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Copy `weights` in, in order.
+
+        Raises
+        ------
+        ValueError
+            If their number or shapes do not fit; no layer is changed then.
+        """
+        expected = sum(len(layer.weight_names) for layer in self.layers)
+        if len(weights) != expected:
+            raise ValueError(f"weights: got {len(weights)} arrays, expected {expected}")
+        rest = list(weights)
+        checked = []
+        for layer in self.layers:
+            count = len(layer.weight_names)
+            checked.append(layer.check_weights(rest[:count]))
+            del rest[:count]
+        for layer, values in zip(self.layers, checked, strict=True):
+            layer.set_weights(values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, weights, and optimizer with its state, to one safetensors file.
+
+        The file is replaced at once: a crash leaves the old one whole.
+        """
+        saving.save_model(self, path)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights alone to a safetensors file."""
+        saving.save_weights(self, path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Read weights that `save_weights` or `save` wrote, for the same layers."""
+        saving.load_weights(self, path)
+
+    def reset_states(self) -> None:
+        """Forget the kept states of stateful layers."""
+        for layer in self.layers:
+            if hasattr(layer, "reset_state"):
+                layer.reset_state()
+
+    # ---- for training ----
+
+    @property
+    def _first_trained(self) -> int:
+        """The index of the first layer with weights to train: no gradient is needed below it."""
+        for index, layer in enumerate(self.layers):
+            if layer.trainable_weights:
+                return index
+        return len(self.layers)
+
+    def _prepare(self, x: ArrayLike) -> Array:
+        """Convert an input for the first layer, and build the model for it if need be."""
+        if not self.layers:
+            raise ValueError(f"{self.name}: the model has no layers; add one first")
+        first = self.layers[0]
+        if self.input_shape is None:
+            shape = np.shape(x) if isinstance(x, np.ndarray) else self._shape_of(x)
+            if len(shape) < 1:
+                raise ValueError(f"x: got shape {shape}, expected an axis of samples")
+            self.build(shape)
+        values = first.prepare(x)
+        expected = self.input_shape
+        assert expected is not None
+        if (
+            values.ndim == 0
+            or len(values.shape) != len(expected)
+            or any(
+                want is not None and want != size
+                for want, size in zip(expected[1:], values.shape[1:], strict=True)
+            )
+        ):
+            raise ValueError(f"x: got shape {values.shape}, expected {expected}")
+        return values
+
+    def _shape_of(self, x: ArrayLike) -> tuple[int, ...]:
+        return as_numbers(x, "x", np.dtype(self.layers[0].dtype)).shape
+
+    def _output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.compute_output_shape(input_shape)  # type: ignore[return-value]
