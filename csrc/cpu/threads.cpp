@@ -29,6 +29,18 @@ void pause_processor() {
 #endif
 }
 
+// Waits actively for a moment that is longer than any wait between well-balanced threads; past it
+// the other one has probably lost its processor. Returns whether the condition came true.
+template <class Condition>
+bool spin_until(Condition&& condition) {
+  constexpr int kSpins = 4000;
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (condition()) return true;
+    pause_processor();
+  }
+  return condition();
+}
+
 int positive_from_environment(const char* name) {
   const char* text = std::getenv(name);
   if (text == nullptr) return 0;
@@ -83,15 +95,8 @@ void Barrier::wait() {
     phase_.store(phase + 1, std::memory_order_release);
     return;
   }
-  // Longer than any well-balanced wait; past it the other member has probably lost its processor.
-  constexpr int kSpins = 4000;
-  for (int spin = 0; phase_.load(std::memory_order_acquire) == phase; ++spin) {
-    if (spin < kSpins) {
-      pause_processor();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  if (spin_until([&] { return phase_.load(std::memory_order_acquire) != phase; })) return;
+  while (phase_.load(std::memory_order_acquire) == phase) std::this_thread::yield();
 }
 
 struct Pool {
@@ -100,8 +105,8 @@ struct Pool {
   std::mutex mutex;  // guards what follows
   std::condition_variable wake, done;
   uint64_t job = 0;
-  int wanted = 0;   // workers that take part in the job
-  int running = 0;  // of these, not yet finished
+  int wanted = 0;               // workers that take part in the job
+  std::atomic<int> running{0};  // of these, not yet finished
   void (*function)(void*, int) = nullptr;
   void* argument = nullptr;
   int workers = 0;
@@ -116,8 +121,9 @@ struct Pool {
       void* const a = argument;
       lock.unlock();
       f(a, member);
+      const bool last = running.fetch_sub(1, std::memory_order_acq_rel) == 1;
       lock.lock();
-      if (--running == 0) done.notify_one();
+      if (last) done.notify_one();  // under the lock, so that it cannot fall before the wait
     }
   }
 
@@ -179,16 +185,18 @@ void Team::run_on_all(void (*function)(void*, int), void* argument) {
       const std::lock_guard<std::mutex> lock(pool_->mutex);
       pool_->function = function;
       pool_->argument = argument;
-      pool_->wanted = pool_->running = size_ - 1;
+      pool_->wanted = size_ - 1;
+      pool_->running.store(size_ - 1, std::memory_order_relaxed);
       ++pool_->job;
     }
     pool_->wake.notify_all();
   }
   function(argument, 0);
-  if (size_ > 1) {
-    std::unique_lock<std::mutex> lock(pool_->mutex);
-    pool_->done.wait(lock, [&] { return pool_->running == 0; });
-  }
+  if (size_ == 1) return;
+  const auto finished = [&] { return pool_->running.load(std::memory_order_acquire) == 0; };
+  if (spin_until(finished)) return;
+  std::unique_lock<std::mutex> lock(pool_->mutex);
+  pool_->done.wait(lock, finished);
 }
 
 }  // namespace cpu
