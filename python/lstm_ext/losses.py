@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._registry import resolve, snake_case
+from ._registry import Configurable, resolve, snake_case
 from .activations import sigmoid, softmax
 
 __all__ = [
@@ -47,7 +47,7 @@ def match_shapes(y_true: ArrayLike, y_pred: Array) -> Array:
     raise ValueError(f"y_true: got shape {y_true.shape}, expected that of y_pred, {y_pred.shape}")
 
 
-class Loss:
+class Loss(Configurable):
     """A function of (y_true, y_pred), one value a sample, and its reduction.
 
     Parameters

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import losses
-from ._registry import resolve, snake_case
+from ._registry import Configurable, resolve, snake_case
 
 __all__ = [
     "BinaryAccuracy",
@@ -25,7 +25,7 @@ __all__ = [
 Array = NDArray[Any]
 
 
-class Metric:
+class Metric(Configurable):
     """A weighted mean over all samples since the last reset."""
 
     def __init__(self, name: str | None = None) -> None:

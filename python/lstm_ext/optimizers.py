@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _cpu
-from ._registry import check_unsupported, resolve
+from ._registry import Configurable, check_unsupported, resolve
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
 
@@ -26,7 +26,7 @@ _UNSUPPORTED = {
 }
 
 
-class Optimizer:
+class Optimizer(Configurable):
     """Changes weights in place by their gradients.
 
     Parameters
