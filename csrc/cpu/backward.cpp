@@ -240,7 +240,7 @@ void input_gradient(const BackwardPlan<T>& plan, int member) {
 
 template <class T>
 void lstm_backward(const PackedWeights<T>& weights, const LstmBackward<T>& call, int num_threads) {
-  Team team(threads_for_work(2 * multiply_adds(call.shape), num_threads));
+  Team team(2 * multiply_adds(call.shape), num_threads);
   const BackwardPlan<T> plan(weights, call, team.size());
   Scratch scratch(plan.bytes());
   T* const d_h = scratch.take<T>(plan.state_size());

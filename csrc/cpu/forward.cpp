@@ -235,7 +235,7 @@ class ForwardWorker {
 template <class T>
 void lstm_forward(const PackedWeights<T>& weights, const LstmForward<T>& call, int num_threads) {
   if (call.shape.batch_size == 0) return;
-  Team team(threads_for_work(multiply_adds(call.shape), num_threads));
+  Team team(multiply_adds(call.shape), num_threads);
   const ForwardPlan<T> plan(weights, call, team.size());
   Scratch scratch(plan.bytes());
   SharedState<T> state;

@@ -67,7 +67,7 @@ void matmul(const KernelTable<T>& kernels, const Matrix<const T>& a, const Matri
   const int64_t width = panel_width_for(kernels, n);
   Scratch scratch(Scratch::bytes_for<T>(packed_size(k, n, width)));
   T* const panels = scratch.take<T>(packed_size(k, n, width));
-  Team team(threads_for_work(m * n * k, num_threads));
+  Team team(m * n * k, num_threads);
   Barrier packed(team.size());
   // Rows are split when there are enough of them to fill the tiles, else panels.
   const bool by_rows = m >= team.size() * 16;

@@ -23,6 +23,9 @@ inline Range split(int64_t n, int64_t parts, int64_t index) {
 // more than it saves.
 constexpr int64_t kMinWorkPerThread = 1 << 20;
 
+// Calls below it take well under a millisecond on one core.
+constexpr int64_t kShortWork = int64_t{20} << 20;
+
 inline int threads_for_work(int64_t multiply_adds, int num_threads) {
   return static_cast<int>(
       std::max<int64_t>(1, std::min<int64_t>(num_threads, multiply_adds / kMinWorkPerThread)));

@@ -1,11 +1,15 @@
 #include "cpu/threads.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "cpu/partition.hpp"
 
 #ifdef __linux__
 #include <sched.h>
@@ -71,6 +75,27 @@ ThreadCount default_thread_count() {
 
 std::atomic<int> chosen_threads{0};
 
+// How often a thread waited in vain for one that had probably lost its processor.
+std::atomic<uint32_t> stalls{0};
+
+// For how long short calls run alone after a stall: longer each time it happens again, until a call
+// goes through without one. Guarded by Pool::in_use.
+class Retreat {
+ public:
+  bool holds() const { return Clock::now() < until_; }
+  void extend() {
+    length_ = std::min(2 * length_, std::chrono::microseconds(200000));
+    until_ = Clock::now() + length_;
+  }
+  void end() { length_ = kShortest; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::microseconds kShortest{2000};
+  std::chrono::microseconds length_ = kShortest;
+  Clock::time_point until_{};
+};
+
 }  // namespace
 
 int num_threads() {
@@ -96,11 +121,13 @@ void Barrier::wait() {
     return;
   }
   if (spin_until([&] { return phase_.load(std::memory_order_acquire) != phase; })) return;
+  stalls.fetch_add(1, std::memory_order_relaxed);
   while (phase_.load(std::memory_order_acquire) == phase) std::this_thread::yield();
 }
 
 struct Pool {
   std::mutex in_use;  // held by the call that has the team
+  Retreat retreat;
 
   std::mutex mutex;  // guards what follows
   std::condition_variable wake, done;
@@ -166,17 +193,31 @@ Pool& pool() {
 
 }  // namespace
 
-Team::Team(int wanted) : size_(1), pool_(nullptr) {
+Team::Team(int64_t multiply_adds, int limit)
+    : size_(1),
+      pool_(nullptr),
+      is_short_(multiply_adds < kShortWork),
+      stalls_before_(stalls.load(std::memory_order_relaxed)) {
+  const int wanted = threads_for_work(multiply_adds, limit);
   if (wanted <= 1) return;
   Pool& shared = pool();
   if (!shared.in_use.try_lock()) return;
+  if (is_short_ && shared.retreat.holds()) {
+    shared.in_use.unlock();
+    return;
+  }
   pool_ = &shared;
   const int workers = shared.grow(wanted - 1);
   size_ = 1 + (workers < wanted - 1 ? workers : wanted - 1);
 }
 
 Team::~Team() {
-  if (pool_ != nullptr) pool_->in_use.unlock();
+  if (pool_ == nullptr) return;
+  if (is_short_) {
+    const bool stalled = stalls.load(std::memory_order_relaxed) != stalls_before_;
+    stalled ? pool_->retreat.extend() : pool_->retreat.end();
+  }
+  pool_->in_use.unlock();
 }
 
 void Team::run_on_all(void (*function)(void*, int), void* argument) {
@@ -195,6 +236,7 @@ void Team::run_on_all(void (*function)(void*, int), void* argument) {
   if (size_ == 1) return;
   const auto finished = [&] { return pool_->running.load(std::memory_order_acquire) == 0; };
   if (spin_until(finished)) return;
+  stalls.fetch_add(1, std::memory_order_relaxed);
   std::unique_lock<std::mutex> lock(pool_->mutex);
   pool_->done.wait(lock, finished);
 }

@@ -32,11 +32,15 @@ class Barrier {
   std::atomic<uint32_t> phase_{0};
 };
 
-// Holds the team while it lives. `size()` is what it got: at most `wanted`, and 1 if another call
-// has the team.
+// Holds the team while it lives. `size()` is what it got: at most what the work is worth, and 1 if
+// another call has the team.
+//
+// When something else keeps a processor busy, a short call may wait for its workers far longer than
+// it would take alone. Short calls that have met with that run alone for a while.
 class Team {
  public:
-  explicit Team(int wanted);
+  // multiply_adds: the call's work. limit: the most threads to use.
+  Team(int64_t multiply_adds, int limit);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -55,6 +59,8 @@ class Team {
 
   int size_;
   struct Pool* pool_;
+  bool is_short_;
+  uint32_t stalls_before_;
 };
 
 }  // namespace cpu

@@ -1,0 +1,52 @@
+"""What the harness asks of everything that it times."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from ..cases import Case
+
+__all__ = ["Peer", "Unsupported"]
+
+Array = NDArray[Any]
+
+
+class Unsupported(Exception):
+    """A peer cannot do a case; the message says why."""
+
+
+class Peer:
+    """One way to run a case, made ready by the constructor; timed by `run`.
+
+    Parameters
+    ----------
+    case : Case
+        Its threads are to be used, as far as the framework lets them be set.
+
+    Raises
+    ------
+    Unsupported
+        If this peer cannot do the case.
+    """
+
+    name: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ()
+    modes: ClassVar[tuple[str, ...]] = ("forward",)
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+
+    def __init__(self, case: Case) -> None:
+        if case.mode not in self.modes:
+            raise Unsupported(f"no {case.mode}")
+        if case.dtype not in self.dtypes:
+            raise Unsupported(f"no {case.dtype}")
+        self.case = case
+
+    def run(self) -> Any:
+        """Do the work once and leave nothing pending."""
+        raise NotImplementedError
+
+    def results(self) -> tuple[Array, Array | None]:
+        """Do it once and return the output (B, T, H) and, in training, kernel's gradient."""
+        raise NotImplementedError

@@ -1,0 +1,64 @@
+"""Keras's layer on TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Case, Peer
+
+__all__ = ["Keras"]
+
+
+class Keras(Peer):
+    """keras.layers.LSTM in a tf.function. TensorFlow's threads are set before its first use."""
+
+    name = "keras"
+    requires = ("keras", "tensorflow")
+    modes = ("forward", "training")
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+        import tensorflow as tf
+
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(case.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:  # in use already, with the threads of an earlier case
+            pass
+        import keras
+
+        layer = keras.layers.LSTM(case.shape.H, return_sequences=True)
+        layer.build(case.x.shape)
+        layer.set_weights(list(case.weights))
+        d_output = tf.constant(case.d_output)
+        self._x = tf.constant(case.x)
+
+        @tf.function
+        def forward(x: Any) -> Any:
+            return layer(x)
+
+        @tf.function
+        def train(x: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                output = layer(x)
+            variables = [variable.value for variable in layer.trainable_variables]
+            return output, tape.gradient(output, [x, *variables], output_gradients=d_output)
+
+        self._function = train if case.mode == "training" else forward
+
+    def run(self) -> Any:
+        """Run the traced function."""
+        return self._function(self._x)
+
+    def results(self) -> tuple[Array, Array | None]:
+        """Return the output and the gradient."""
+        if self.case.mode == "forward":
+            return np.asarray(self.run()), None
+        output, gradients = self.run()
+        return np.asarray(output), np.asarray(gradients[1])

@@ -1,0 +1,70 @@
+"""Measuring: rounds in which every subject has its turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+__all__ = ["interleave", "median_ratio"]
+
+_MIN_ROUNDS = 3
+
+
+def interleave(
+    subjects: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Time subjects side by side.
+
+    Parameters
+    ----------
+    subjects : mapping of str to callable
+        What to call, by name.
+    rounds : int
+        In each, every subject is called often enough to fill its share of the time.
+    seconds : float
+        About how long all rounds may take together; at least three rounds are made.
+
+    Returns
+    -------
+    dict of str to list of float
+        Seconds a call, one value a round. The order of the subjects changes from round to round,
+        so that none always follows the same one.
+    """
+    share = seconds / max(1, rounds * len(subjects))
+    calls = {name: _calls_for(subject, share, clock) for name, subject in subjects.items()}
+    times: dict[str, list[float]] = {name: [] for name in subjects}
+    names = list(subjects)
+    start = clock()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(_time(subjects[name], calls[name], clock))
+        if turn + 1 >= _MIN_ROUNDS and clock() - start > 1.5 * seconds:
+            break
+    return times
+
+
+def _calls_for(subject: Callable[[], Any], share: float, clock: Callable[[], float]) -> int:
+    """Return how many calls fill `share` seconds, by trying; this also warms up."""
+    calls = 1
+    while True:
+        took = _time(subject, calls, clock) * calls
+        if took > share / 4 or calls >= 1 << 20:
+            return max(1, round(calls * share / max(took, 1e-9)))
+        calls *= 4
+
+
+def _time(subject: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
+    for _ in range(calls):
+        subject()
+    return (clock() - start) / calls
+
+
+def median_ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Return the median over rounds of the ratio within a round."""
+    return median(a / b for a, b in zip(numerator, denominator, strict=True))
