@@ -114,9 +114,9 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from . import demo
+    from .demo import run
 
-    demo.run(options)
+    run(options)
     return 0
 
 

@@ -50,7 +50,8 @@ def describe() -> str:
     facts = collect()
     isas = ", ".join(f"{n} ({'runs' if runs else 'not here'})" for n, runs in facts["isas"].items())
     lines = [
-        f"lstm_ext {facts['version']}, built with {facts['compiler']}, pybind11 {facts['pybind11']}",
+        f"lstm_ext {facts['version']}, built with {facts['compiler']} and pybind11 "
+        f"{facts['pybind11']}",
         f"python {facts['python']}, numpy {facts['numpy']}, {facts['platform']}",
         f"instruction sets: {isas}; chosen: {facts['isa']} (LSTM_EXT_ISA forces one)",
         f"threads: {facts['threads']}, from {facts['threads_from']}",

@@ -27,7 +27,7 @@ class Ceilings(NamedTuple):
     bandwidth: dict[int, float]
 
     def read_seconds(self, size: float, threads: int) -> float:
-        """Return the least time to read `size` bytes once, shared among threads, from where they live."""
+        """Return the least time for threads to read `size` bytes once from where they live."""
         share = size / threads
         for level, rate in sorted(self.bandwidth.items()):
             if share <= level and size < _SHARED_FROM:
@@ -48,20 +48,16 @@ def measure_ceilings(seconds: float = 0.1) -> Ceilings:
     return Ceilings(_cpu.measure_fma_rate(seconds), bandwidth)
 
 
-def floor_seconds(
-    shape: Shape, mode: str, dtype: str, threads: int, ceilings: Ceilings
-) -> float:
+def floor_seconds(shape: Shape, mode: str, dtype: str, threads: int, ceilings: Ceilings) -> float:
     """Return the least time for a pass over `shape`."""
     size = np.dtype(dtype).itemsize
     rate = ceilings.flops * 4 / size * threads
     batch, steps, features, units = shape
 
     def phase(rows: int, depth: int) -> float:
-        """A product (rows, depth) by (depth, 4 * units), whose weights are read once."""
+        """Return that of (rows, depth) by (depth, 4 * units), the weights read once."""
         operations = 2.0 * rows * depth * 4 * units
-        return max(
-            operations / rate, ceilings.read_seconds(depth * 4.0 * units * size, threads)
-        )
+        return max(operations / rate, ceilings.read_seconds(depth * 4.0 * units * size, threads))
 
     projection = phase(batch * steps, features)
     recurrence = steps * phase(batch, units)

@@ -33,7 +33,7 @@ def plot_ratios(report: Report, path: str) -> None:
 
 
 def plot_roofline(report: Report, path: str) -> None:
-    """Write a PNG of the reached rate against operations per byte of weights, under the ceilings."""
+    """Write a PNG of the reached rates under the ceilings, by operations per byte of weights."""
     from matplotlib.figure import Figure
 
     ceilings: dict[str, Any] = report.environment["ceilings"]
@@ -55,12 +55,16 @@ def plot_roofline(report: Report, path: str) -> None:
         y = [_gflops(row) / threads for _, row in points]
         axes.plot(x, y, "o", label=f"{threads} threads, each", alpha=0.8)
         for i, (_, row) in enumerate(points):
-            axes.annotate(row.shape, (x[i], y[i]), fontsize=7, xytext=(4, 2), textcoords="offset points")
+            axes.annotate(
+                row.shape, (x[i], y[i]), fontsize=7, xytext=(4, 2), textcoords="offset points"
+            )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xlabel("operations per byte of recurrent weights read once a step")
     axes.set_ylabel("GFLOP/s a core")
-    axes.set_title(f"Forward passes under the ceilings of {report.environment['machine']}", fontsize=10)
+    axes.set_title(
+        f"Forward passes under the ceilings of {report.environment['machine']}", fontsize=10
+    )
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 

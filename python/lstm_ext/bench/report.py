@@ -63,7 +63,9 @@ class Report(NamedTuple):
 
     def save(self, path: str) -> None:
         """Write as JSON."""
-        rows = [{**row._asdict(), "seconds": row.seconds, "ratios": row.ratios} for row in self.rows]
+        rows = [
+            {**row._asdict(), "seconds": row.seconds, "ratios": row.ratios} for row in self.rows
+        ]
         text = json.dumps({"environment": self.environment, "rows": rows}, indent=1)
         Path(path).write_text(text + "\n", encoding="utf-8")
 
@@ -168,8 +170,8 @@ def table(rows: list[Row]) -> str:
             lines.append("  " + "  ".join(texts))
         if means := _means(section, peers):
             lines.append(f"  geometric mean: {means}")
-        for row in section:
-            lines += [f"  {row.shape} {name}: not timed: {why}" for name, why in row.refused.items()]
+        refused = {(row.shape, name): why for row in section for name, why in row.refused.items()}
+        lines += [f"  {s} {name}: not timed: {why}" for (s, name), why in refused.items()]
         lines.append("")
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import _cpu
 from . import floor, peers, report, timing
 from .cases import Case
 from .grid import GROUPS, Shape
@@ -89,7 +90,7 @@ def measure(case: Case, settings: Settings, ceilings: floor.Ceilings) -> report.
             refused[peer.name] = f"{type(error).__name__}: {error}".splitlines()[0]
     times = timing.interleave(subjects, settings.rounds, settings.seconds)
     least = floor.floor_seconds(case.shape, case.mode, case.dtype, case.threads, ceilings)
-    isa = case.isa or peers.ours.functional._cpu.chosen_isa()
+    isa = case.isa or _cpu.chosen_isa()
     return report.Row(
         case.group, str(case.shape), case.mode, case.dtype, case.threads, isa, least, times, refused
     )
@@ -98,7 +99,7 @@ def measure(case: Case, settings: Settings, ceilings: floor.Ceilings) -> report.
 def _run_in_child(settings: Settings) -> report.Report:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "report.json"
-        request = json.dumps([*settings._replace(shapes=[(g, tuple(s)) for g, s in settings.shapes])])  # type: ignore[misc]
+        request = json.dumps(settings)
         subprocess.run(
             [sys.executable, "-m", "lstm_ext.bench.child", request, str(result), *sys.argv[1:]],
             check=True,

@@ -349,7 +349,9 @@ class Trainable:
     if TYPE_CHECKING:
 
         @property
-        def trainable_weights(self) -> list[Array]: ...
+        def trainable_weights(self) -> list[Array]:
+            """The weights that training changes."""
+
         @property
         def _first_trained(self) -> int: ...
         def _prepare(self, x: ArrayLike) -> Array: ...

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Case, Peer
+from ..cases import Case
+from .base import Array, Peer
 
 __all__ = ["Keras"]
 
@@ -38,11 +39,9 @@ class Keras(Peer):
         d_output = tf.constant(case.d_output)
         self._x = tf.constant(case.x)
 
-        @tf.function
         def forward(x: Any) -> Any:
             return layer(x)
 
-        @tf.function
         def train(x: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(x)
@@ -50,7 +49,7 @@ class Keras(Peer):
             variables = [variable.value for variable in layer.trainable_variables]
             return output, tape.gradient(output, [x, *variables], output_gradients=d_output)
 
-        self._function = train if case.mode == "training" else forward
+        self._function = tf.function(train if case.mode == "training" else forward)
 
     def run(self) -> Any:
         """Run the traced function."""

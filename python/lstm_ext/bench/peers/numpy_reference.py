@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ... import reference
-from .base import Array, Case, Peer, Unsupported
+from ..cases import Case
+from .base import Array, Peer, Unsupported
 
 __all__ = ["Numpy"]
 

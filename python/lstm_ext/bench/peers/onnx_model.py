@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Case
+from ..cases import Case
+from .base import Array
 
 __all__ = ["build"]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..cases import Case
 from . import onnx_model
-from .base import Array, Case, Peer
+from .base import Array, Peer
 
 __all__ = ["OnnxRuntime"]
 

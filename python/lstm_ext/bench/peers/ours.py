@@ -1,4 +1,4 @@
-"""This package."""
+"""The package itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ... import LSTM, functional, set_num_threads
-from .base import Array, Case, Peer
+from ..cases import Case
+from .base import Array, Peer
 
 __all__ = ["Ours"]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Case, Peer
+from ..cases import Case
+from .base import Array, Peer
 
 __all__ = ["Torch"]
 
