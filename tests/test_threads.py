@@ -1,0 +1,269 @@
+"""Threads and processes: the GIL, callers at once, fork, memory, and who decides how many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_ext import config, functional
+from support import Array, Problem, assert_same_bits, make_problem, run
+
+TASKS = Path("/proc/self/task")
+needs_proc = pytest.mark.skipif(not TASKS.exists(), reason="needs Linux's /proc")
+
+# Work enough for three threads, in float32.
+LARGE = (64, 4, 64, 128)
+
+# What the scripts below share; each runs in a fresh interpreter.
+PRELUDE = """
+import gc, os, sys, time
+import numpy as np
+from lstm_ext import config, functional
+
+def call(rows, steps, units, num_threads=None):
+    rng = np.random.default_rng(0)
+    x, kernel, recurrent_kernel = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in ((rows, steps, 64), (64, 4 * units), (units, 4 * units))
+    )
+    return functional.lstm(x, kernel, recurrent_kernel, num_threads=num_threads)[0]
+"""
+
+
+def run_script(script: str, **environment: str) -> str:
+    """Run a script in a fresh interpreter that no thread setting of the caller reaches."""
+    settings = ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS", "LSTM_EXT_ISA")
+    kept = {name: value for name, value in os.environ.items() if name not in settings}
+    result = subprocess.run(
+        [sys.executable, "-c", PRELUDE + script],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def num_threads() -> Iterator[int]:
+    """Return the number of threads, and set it again after the test."""
+    before = config.get_num_threads()
+    yield before
+    config.set_num_threads(before)
+
+
+def test_set_num_threads(num_threads: int) -> None:
+    expected = run(functional, make_problem(*LARGE))
+    for count in (1, 2, 3, 4096):
+        config.set_num_threads(count)
+        assert config.get_num_threads() == count
+    for count in (1, 3):
+        config.set_num_threads(np.int64(count))
+        assert_same_bits(run(functional, make_problem(*LARGE)), expected)
+
+
+@pytest.mark.parametrize("count", [0, -1, 4097, 2**31, 2**64])
+def test_a_bad_number_of_threads_changes_nothing(count: int, num_threads: int) -> None:
+    config.set_num_threads(3)
+    with pytest.raises(ValueError, match=f"num_threads: got {count}, expected 1 to 4096"):
+        config.set_num_threads(count)
+    assert config.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("count", [1.0, "2", None])
+def test_no_integer_is_no_number_of_threads(count: Any, num_threads: int) -> None:
+    config.set_num_threads(3)
+    with pytest.raises(TypeError, match=f"num_threads: got {count!r}, expected an integer"):
+        config.set_num_threads(count)
+    assert config.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"LSTM_EXT_NUM_THREADS": "3"}, "3"),
+        ({"OMP_NUM_THREADS": "5"}, "5"),
+        ({"OMP_NUM_THREADS": "4,2"}, "4"),
+        ({"LSTM_EXT_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, "3"),
+    ],
+)
+def test_the_environment_sets_the_number_of_threads(
+    environment: dict[str, str], expected: str
+) -> None:
+    assert run_script("print(config.get_num_threads())", **environment).strip() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_affinity_limits_the_number_of_threads() -> None:
+    script = """
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(config.get_num_threads())
+"""
+    assert run_script(script).strip() == "1"
+
+
+@needs_proc
+def test_small_calls_use_one_thread_and_large_ones_what_they_may() -> None:
+    script = """
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+at_first = threads()
+call(1, 2, 8, num_threads=3)
+call(64, 4, 128, num_threads=1)
+print(threads() - at_first, end=" ")
+for num_threads in (2, 3, 2, 3, None):
+    call(64, 4, 128, num_threads=num_threads)
+    print(threads() - at_first, end=" ")
+"""
+    assert run_script(script, LSTM_EXT_NUM_THREADS="3").split() == ["0", "1", "2", "2", "2", "2"]
+
+
+def test_no_thread_spins_after_a_call() -> None:
+    script = """
+call(64, 4, 128, num_threads=3)
+before = time.process_time()
+time.sleep(0.3)
+print(time.process_time() - before)
+"""
+    assert float(run_script(script)) < 0.1
+
+
+def test_the_gil_is_released(num_threads: int) -> None:
+    """Another thread counts during a call, though no thread is ever made to yield."""
+    count, stop = [0], threading.Event()
+
+    def keep_counting() -> None:
+        while not stop.is_set():
+            count[0] += 1
+            time.sleep(0)
+
+    problem = make_problem(64, 60, 64, 128)
+    packed = functional.pack(*problem.weights)
+    _, backward = functional.lstm_vjp(problem.x, packed)
+    a = np.ones((400, 4000))
+    counter = threading.Thread(target=keep_counting)
+    interval = sys.getswitchinterval()
+    counter.start()
+    try:
+        sys.setswitchinterval(1000)
+        for call in (
+            lambda: functional.lstm(problem.x, packed),
+            lambda: backward(problem.d_output),
+            lambda: functional.matmul(a, a.T),
+        ):
+            before = count[0]
+            call()
+            assert count[0] > before
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        counter.join()
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4, 5), LARGE], ids=str)
+def test_many_callers_at_once(size: tuple[int, int, int, int]) -> None:
+    problems = [make_problem(*size, seed=seed) for seed in range(6)]
+    weights = problems[0].weights
+
+    def compute(packed: functional.PackedWeights, problem: Problem) -> list[Array]:
+        results, backward = functional.lstm_vjp(
+            problem.x, packed, initial_state=problem.initial_state, num_threads=2
+        )
+        return [*results, *backward(*problem.upstream)]
+
+    expected = [compute(functional.pack(*weights), problem) for problem in problems]
+    fresh = functional.pack(*weights)  # what a first call prepares must survive several at once
+    barrier = threading.Barrier(len(problems))
+
+    def work(index: int) -> None:
+        barrier.wait(timeout=60)
+        for _ in range(20):
+            assert_same_bits(compute(fresh, problems[index]), expected[index])
+
+    with ThreadPoolExecutor(len(problems)) as pool:
+        list(pool.map(work, range(len(problems))))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_after_a_call() -> None:
+    script = """
+expected = call(64, 4, 128, num_threads=3).tobytes()
+
+def check():
+    for num_threads in (1, 2, 3):
+        assert call(64, 4, 128, num_threads=num_threads).tobytes() == expected
+
+child = os.fork()
+check()
+if child:
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    check()
+    print("all right")
+"""
+    assert run_script(script).strip() == "all right"
+
+
+@needs_proc
+def test_memory_stays_flat() -> None:
+    """Every kind of call, 20000 times: a leak of 26 bytes in one of them would show."""
+    script = """
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+x = np.ones((2, 3, 4), np.float32)
+kernel, recurrent_kernel = np.ones((4, 20), np.float32), np.ones((5, 20), np.float32)
+bias = np.ones(20, np.float32)
+state = np.ones((2, 5), np.float32), np.ones((2, 5), np.float32)
+
+def calls():
+    packed = functional.pack(kernel, recurrent_kernel, bias)
+    (output, h, c), backward = functional.lstm_vjp(x, packed, initial_state=state)
+    backward(output, h, c)
+    functional.lstm(x[:, ::-1], packed, time_major=True, initial_state=None)
+    functional.matmul(x[0], kernel, bias)
+    for bad in (x[0], "x", x.astype(int)):
+        try:
+            functional.lstm(bad, packed)
+        except (TypeError, ValueError):
+            pass
+
+for _ in range(3000):
+    calls()
+before = resident()
+for _ in range(20000):
+    calls()
+print(resident() - before)
+"""
+    assert int(run_script(script)) < 2**19
+
+
+def test_an_instruction_set_can_be_forced(isa: str) -> None:
+    script = "print(functional.pack(np.ones((1, 4)), np.ones((1, 4))).isa)"
+    assert run_script(script, LSTM_EXT_ISA=isa).strip() == isa
+
+
+def test_forcing_an_unknown_instruction_set_fails() -> None:
+    script = """
+try:
+    functional.pack(np.ones((1, 4)), np.ones((1, 4)))
+except ValueError as error:
+    print(error)
+"""
+    message = run_script(script, LSTM_EXT_ISA="mmx")
+    assert "LSTM_EXT_ISA" in message and "mmx" in message and "baseline" in message
