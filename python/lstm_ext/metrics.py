@@ -1,16 +1,28 @@
-"""Metrics, gathered over batches, by Keras's names."""
+"""Metrics, gathered over batches, by Keras's names and definitions."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import losses
-from ._registry import Configurable, resolve, snake_case
+from ._registry import (
+    Configurable,
+    by_name,
+    check_number,
+    check_unsupported,
+    resolve,
+    serialize,
+    snake_case,
+)
+from .losses.base import as_float, as_weights, match_shapes
+from .losses.crossentropy import as_labels
 
 __all__ = [
+    "Accuracy",
+    "AccuracyByShapes",
     "BinaryAccuracy",
     "CategoricalAccuracy",
     "Mean",
@@ -20,33 +32,39 @@ __all__ = [
     "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
     "get",
+    "serialize",
 ]
 
 Array = NDArray[Any]
 
+# Arguments of Keras's metrics that are not there yet, with Keras's defaults.
+_UNSUPPORTED = {"dtype": None}
+
 
 class Metric(Configurable):
-    """A weighted mean over all samples since the last reset."""
+    """A weighted mean over all samples since the last reset.
 
-    def __init__(self, name: str | None = None) -> None:
+    A sample's value is the mean over its own axes, and so is its weight.
+
+    Parameters
+    ----------
+    name : str, optional
+        By default the class's name in snake case.
+    """
+
+    def __init__(self, name: str | None = None, **unsupported: Any) -> None:
+        check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
         self.name = snake_case(type(self).__name__) if name is None else name
         self.reset_state()
 
-    def update_state(
-        self, y_true: ArrayLike, y_pred: Array, sample_weight: ArrayLike | None = None
-    ) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> float:
+        """Take in a batch as `update_state` does, and return `result`."""
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Take in a batch."""
-        values = self._values(y_true, y_pred)
-        if sample_weight is None:
-            self._total += float(values.sum(dtype=np.float64))
-            self._count += values.size
-            return
-        weights = np.asarray(sample_weight, np.float64)
-        weights = np.broadcast_to(
-            weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim)), values.shape
-        )
-        self._total += float((values * weights).sum())
-        self._count += float(weights.sum())
+        raise NotImplementedError
 
     def result(self) -> float:
         """Return the value over everything taken in; 0 if nothing was."""
@@ -61,119 +79,186 @@ class Metric(Configurable):
         """Return the arguments that make an equal metric."""
         return {"name": self.name}
 
-    def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        """Return one value a sample."""
-        raise NotImplementedError
+    def _add(self, values: Array, sample_weight: ArrayLike | None) -> None:
+        """Take in the values of a batch, its samples along the first axis."""
+        if not values.size:
+            return
+        samples = len(values) if values.ndim else 1
+        share = samples / values.size
+        if sample_weight is None:
+            self._total += float(values.sum(dtype=np.float64)) * share
+            self._count += samples
+        else:
+            values = values.astype(np.float64)
+            weights = as_weights(sample_weight, values)
+            self._total += float((values * weights).sum()) * share
+            self._count += float(weights.sum()) * share
+
+    def __repr__(self) -> str:
+        return f"<metric {self.name}: {self.result():.6g}>"
 
 
 class Mean(Metric):
-    """The mean of values given one by one."""
+    """The mean of values that are given as they are."""
+
+    def update_state(self, values: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
+        """Take in a number, or an array with samples along its first axis."""
+        self._add(np.asarray(values, np.float64), sample_weight)
 
     def update(self, value: float, weight: float = 1.0) -> None:
-        """Take in a value that stands for `weight` samples."""
+        """Take in one number that stands for `weight` samples."""
         self._total += value * weight
         self._count += weight
 
 
-class MeanSquaredError(Metric):
-    """mean((y_true - y_pred)^2)."""
+class _Compared(Metric):
+    """A metric of y_true and y_pred; a subclass gives `_values`."""
+
+    def update_state(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        y_true, y_pred : arrays of numbers
+            As of the losses.
+        sample_weight : array, optional
+            A weight a sample, (batch,), or a value, (batch, ...).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the shapes do not fit, or an argument does not hold numbers; nothing is taken in
+            then.
+        """
+        self._add(self._values(y_true, as_float(y_pred, "y_pred")), sample_weight)
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        error = y_pred - losses.match_shapes(y_true, y_pred)
-        return np.asarray((error * error).mean(axis=-1))
+        """Return an array with samples along its first axis."""
+        raise NotImplementedError
+
+
+class MeanSquaredError(_Compared):
+    """mean((y_pred - y_true)^2)."""
+
+    def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
+        true, pred = match_shapes(y_true, y_pred)
+        return np.asarray(np.square(pred - true))
 
 
 class RootMeanSquaredError(MeanSquaredError):
-    """The square root of the mean squared error."""
+    """The square root of the mean squared error over everything taken in."""
 
     def result(self) -> float:
-        """Return the value over everything taken in."""
-        return float(np.sqrt(super().result()))
+        """Return the value over everything taken in; 0 if nothing was."""
+        return math.sqrt(super().result())
 
 
-class MeanAbsoluteError(Metric):
-    """mean(|y_true - y_pred|)."""
-
-    def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        return np.asarray(np.abs(y_pred - losses.match_shapes(y_true, y_pred)).mean(axis=-1))
-
-
-class BinaryAccuracy(Metric):
-    """The share of y_pred on the right side of `threshold`."""
-
-    def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
-        super().__init__(name)
-        self.threshold = threshold
+class MeanAbsoluteError(_Compared):
+    """mean(|y_pred - y_true|)."""
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        hits = losses.match_shapes(y_true, y_pred) == (y_pred > self.threshold)
-        return np.asarray(hits.mean(axis=-1))
+        true, pred = match_shapes(y_true, y_pred)
+        return np.asarray(np.abs(pred - true))
+
+
+class Accuracy(_Compared):
+    """The share of y_pred that equals y_true.
+
+    The name "accuracy" means `AccuracyByShapes`, as in Keras; this class is asked for as an object.
+    """
+
+    def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
+        true, pred = match_shapes(y_true, y_pred)
+        return np.asarray(pred == true)
+
+
+class BinaryAccuracy(_Compared):
+    """The share of y_pred that is on the same side of `threshold` as y_true, 0 or 1, says.
+
+    Parameters
+    ----------
+    name : str, optional
+    threshold : float
+        Larger is 1.
+    """
+
+    def __init__(self, name: str | None = None, threshold: float = 0.5, **unsupported: Any) -> None:
+        super().__init__(name, **unsupported)
+        self.threshold = check_number(threshold, "threshold")
+
+    def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
+        true, pred = match_shapes(y_true, y_pred)
+        return np.asarray((pred > self.threshold) == true)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal metric."""
         return {**super().get_config(), "threshold": self.threshold}
 
 
-class CategoricalAccuracy(Metric):
-    """The share of samples whose largest y_pred is at the largest y_true."""
+class CategoricalAccuracy(_Compared):
+    """The share of samples whose largest y_pred is where the largest y_true is."""
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        y_true = losses.match_shapes(y_true, y_pred)
-        return np.asarray(y_true.argmax(axis=-1) == y_pred.argmax(axis=-1), np.float64)
+        true, pred = match_shapes(y_true, y_pred)
+        return np.asarray(true.argmax(axis=-1) == pred.argmax(axis=-1))
 
 
-class SparseCategoricalAccuracy(Metric):
+class SparseCategoricalAccuracy(_Compared):
     """The share of samples whose largest y_pred is at the class number y_true."""
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        labels = np.asarray(y_true)
-        if labels.ndim == y_pred.ndim and labels.shape[-1] == 1:
-            labels = labels[..., 0]
-        if labels.shape != y_pred.shape[:-1]:
-            raise ValueError(
-                f"y_true: got shape {labels.shape}, expected class numbers of shape "
-                f"{y_pred.shape[:-1]} for y_pred {y_pred.shape}"
-            )
-        return np.asarray(labels == y_pred.argmax(axis=-1), np.float64)
+        return np.asarray(as_labels(y_true, y_pred) == y_pred.argmax(axis=-1))
 
 
-class _Accuracy(Metric):
-    """ "accuracy": binary, categorical or sparse, by the shapes of the first batch, as in Keras."""
+class AccuracyByShapes(_Compared):
+    """Binary, categorical or sparse accuracy, by the shapes of the first batch, as in Keras.
 
-    def __init__(self, name: str | None = "accuracy") -> None:
-        self._kind: Metric | None = None
-        super().__init__(name)
+    Binary if y_pred's last axis has size 1; else sparse if y_true has fewer axes or a last one of
+    size 1; else categorical.
+    """
+
+    def __init__(self, name: str | None = "accuracy", **unsupported: Any) -> None:
+        super().__init__(name, **unsupported)
+        self._kind: _Compared | None = None
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        if self._kind is None:
-            shape = np.shape(y_true)
-            if y_pred.shape[-1] == 1:
-                self._kind = BinaryAccuracy()
-            elif len(shape) < y_pred.ndim or (shape[-1] == 1 and y_pred.shape[-1] > 1):
-                self._kind = SparseCategoricalAccuracy()
-            else:
-                self._kind = CategoricalAccuracy()
-        return self._kind._values(y_true, y_pred)
+        kind = self._kind or _accuracy_for(np.shape(y_true), y_pred.shape)
+        values = kind._values(y_true, y_pred)
+        self._kind = kind
+        return values
 
 
-_CLASSES: tuple[type[Metric], ...] = (
-    BinaryAccuracy, CategoricalAccuracy, MeanAbsoluteError, MeanSquaredError,
-    RootMeanSquaredError, SparseCategoricalAccuracy,
+def _accuracy_for(true: tuple[int, ...], pred: tuple[int, ...]) -> _Compared:
+    if pred[-1] == 1:
+        return BinaryAccuracy()
+    if len(true) < len(pred) or true[-1] == 1:
+        return SparseCategoricalAccuracy()
+    return CategoricalAccuracy()
+
+
+_KNOWN = by_name(
+    Accuracy, AccuracyByShapes, BinaryAccuracy, CategoricalAccuracy, Mean, MeanAbsoluteError,
+    MeanSquaredError, RootMeanSquaredError, SparseCategoricalAccuracy, mae=MeanAbsoluteError,
+    mse=MeanSquaredError, rmse=RootMeanSquaredError,
 )  # fmt: skip
-_KNOWN: dict[str, type[Metric]] = {
-    **{name: c for c in _CLASSES for name in (c.__name__, snake_case(c.__name__))},
-    "accuracy": _Accuracy,
-    "acc": _Accuracy,
-    "_Accuracy": _Accuracy,
-    "mse": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "rmse": RootMeanSquaredError,
-}
 
 
 def get(identifier: Any) -> Metric:
-    """Return the metric for a name, a config or a `Metric`; a name is kept, as Keras prints it."""
+    """Return the metric for a name, a config or a `Metric`.
+
+    A metric asked for by name is called by that name in logs, as in Keras.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such metric.
+    """
+    if not isinstance(identifier, str):
+        return resolve(identifier, Metric, _KNOWN, "metrics")
+    if identifier.lower() in ("accuracy", "acc"):
+        return AccuracyByShapes(identifier)
     metric = resolve(identifier, Metric, _KNOWN, "metrics")
-    if isinstance(identifier, str):
-        metric.name = identifier
+    metric.name = identifier
     return metric
