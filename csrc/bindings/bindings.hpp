@@ -7,6 +7,7 @@ namespace lstm_ext {
 namespace bindings {
 
 void add_operator(pybind11::module_& module);  // PackedWeights, lstm_forward, lstm_backward
+void add_stream(pybind11::module_& module);    // Stream
 void add_training(pybind11::module_& module);  // matmul, adam_update, the activations
 void add_config(pybind11::module_& module);    // instruction sets, threads, build, ceilings
 

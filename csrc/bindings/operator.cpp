@@ -1,64 +1,19 @@
-#include <memory>
 #include <string>
-#include <variant>
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/weights.hpp"
 #include "cpu/drivers.hpp"
-#include "cpu/kernel_sets.hpp"
-#include "cpu/threads.hpp"
 
 namespace lstm_ext {
 namespace bindings {
 namespace {
-
-// PackedWeights of either element type.
-class Weights {
- public:
-  Weights(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
-          const std::string& isa) {
-    if (py::isinstance<py::array_t<float>>(kernel)) {
-      pack<float>(kernel, recurrent_kernel, bias, isa);
-    } else if (py::isinstance<py::array_t<double>>(kernel)) {
-      pack<double>(kernel, recurrent_kernel, bias, isa);
-    } else {
-      refuse("kernel", "elements of float32 or float64");
-    }
-  }
-
-  template <class Visitor>
-  decltype(auto) visit(Visitor&& visitor) const {
-    return std::visit([&](const auto& weights) -> decltype(auto) { return visitor(*weights); },
-                      weights_);
-  }
-
- private:
-  template <class T>
-  void pack(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
-            const std::string& isa) {
-    if (kernel.ndim() != 2 || recurrent_kernel.ndim() != 2) refuse("kernel", "2 dimensions");
-    const int64_t input_size = kernel.shape(0), hidden = recurrent_kernel.shape(0);
-    const int64_t columns = kNumGates * hidden;
-    const T* w_ih = read<T>(kernel, "kernel", {input_size, columns}, Layout::kUnitLastStride);
-    const T* w_hh =
-        read<T>(recurrent_kernel, "recurrent_kernel", {hidden, columns}, Layout::kUnitLastStride);
-    weights_ = std::make_unique<const cpu::PackedWeights<T>>(
-        cpu::find_kernel_set(isa), input_size, hidden, w_ih, element_stride<T>(kernel, 0), w_hh,
-        element_stride<T>(recurrent_kernel, 0), read_optional<T>(bias, "bias", {columns}));
-  }
-
-  std::variant<std::unique_ptr<const cpu::PackedWeights<float>>,
-               std::unique_ptr<const cpu::PackedWeights<double>>>
-      weights_;
-};
 
 template <class T>
 LstmShape shape_of(const cpu::PackedWeights<T>& weights, const py::array& x) {
   if (x.ndim() != 3) refuse("x", "3 dimensions");
   return {x.shape(0), x.shape(1), weights.input_size(), weights.hidden_size()};
 }
-
-int limit(int num_threads) { return num_threads > 0 ? num_threads : cpu::num_threads(); }
 
 template <class T>
 void forward(const cpu::PackedWeights<T>& weights, const py::array& x, const py::object& h0,
@@ -78,7 +33,7 @@ void forward(const cpu::PackedWeights<T>& weights, const py::array& x, const py:
   call.cells = write_optional<T>(cells, "cells", {s.seq_len, batch, hidden});
   if ((call.gates == nullptr) != (call.cells == nullptr)) refuse("cells", "both gates and cells");
   const py::gil_scoped_release release;
-  cpu::lstm_forward(weights, call, limit(num_threads));
+  cpu::lstm_forward(weights, call, thread_limit(num_threads));
 }
 
 // What a backward pass reads besides the weights, and where it writes.
@@ -115,7 +70,7 @@ void backward(const cpu::PackedWeights<T>& weights, BackwardArrays& a, bool go_b
   call.d_h0 = write_optional<T>(a.d_h0, "d_h0", {batch, hidden});
   call.d_c0 = write_optional<T>(a.d_c0, "d_c0", {batch, hidden});
   const py::gil_scoped_release release;
-  cpu::lstm_backward(weights, call, limit(num_threads));
+  cpu::lstm_backward(weights, call, thread_limit(num_threads));
 }
 
 }  // namespace

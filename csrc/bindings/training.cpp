@@ -2,9 +2,8 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "bindings/weights.hpp"
 #include "cpu/gemm.hpp"
-#include "cpu/kernel_sets.hpp"
-#include "cpu/threads.hpp"
 
 namespace lstm_ext {
 namespace bindings {
@@ -33,8 +32,7 @@ void matmul(const py::array& a, const py::array& b, const py::object& bias, py::
   T* c = write<T>(out, "out", {left.rows, right.columns});
   const py::gil_scoped_release release;
   cpu::matmul<T>(best_kernels<T>(), left, right, offset,
-                 {c, left.rows, right.columns, right.columns, 1},
-                 num_threads > 0 ? num_threads : cpu::num_threads());
+                 {c, left.rows, right.columns, right.columns, 1}, thread_limit(num_threads));
 }
 
 struct AdamSettings {

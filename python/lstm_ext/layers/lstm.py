@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import activations, functional, initializers
 from .._registry import check_unsupported, serialize
+from ..streaming import Stream
 from .base import Layer, LayerBackward, Shape, as_numbers, check_size, last_axis
 
 __all__ = ["LSTM"]
@@ -207,6 +208,22 @@ class LSTM(Layer):
             return grads.x if need_x else None, parameters if self.trainable else []
 
         return output, backward
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return a `lstm_ext.streaming.Stream` with the layer's weights as they are now.
+
+        Raises
+        ------
+        ValueError
+            If the layer is not built, or reads its sequences backwards.
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.name}: stream before the layer is built; build or call it first"
+            )
+        if self.go_backwards:
+            raise ValueError(f"{self.name}: got go_backwards, expected a layer that reads forwards")
+        return Stream(list(self._weights.values()), check_size(batch_size, "batch_size"))
 
     def _pack(self) -> functional.PackedWeights:
         """Lay the weights out for the kernels, and keep that until they change."""

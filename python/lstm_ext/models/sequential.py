@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..layers import Input, Layer
+from ..layers import LSTM, Input, Layer
 from ..layers.base import Shape, as_numbers
+from ..streaming import ModelStream
 from . import saving
 from .progress import print_summary
 from .training import Trainable
@@ -124,6 +125,27 @@ class Sequential(Trainable):
         for layer in self.layers:
             values = layer(values, training=training)
         return values
+
+    def stream(self, batch_size: int = 1) -> ModelStream:
+        """Return a `lstm_ext.streaming.ModelStream` with the model's weights as they are now.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built, or an LSTM reads backwards or ends sequences for another.
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.name}: stream before the model is built; build or call it first"
+            )
+        lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        for layer in lstms[:-1]:
+            if not layer.return_sequences:
+                raise ValueError(f"{layer.name}: expected return_sequences, as an LSTM follows it")
+        stages = [
+            layer.stream(batch_size) if isinstance(layer, LSTM) else layer for layer in self.layers
+        ]
+        return ModelStream(stages, batch_size)
 
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print a table of the layers; `print_fn` takes the text in place of `print`."""

@@ -1,0 +1,49 @@
+// One step at a time: the state of an LSTM between the steps of a batch of streams.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "cpu/buffer.hpp"
+#include "cpu/packed_weights.hpp"
+
+namespace lstm_ext {
+namespace cpu {
+
+// Everything a step needs is allocated by the constructor. A step gives the bits that lstm_forward
+// gives for it within a sequence. Not for use by several threads at once.
+template <class T>
+class Stream {
+ public:
+  // The state begins at zero. The weights are shared, not copied.
+  Stream(std::shared_ptr<const PackedWeights<T>> weights, int64_t batch_size);
+
+  const PackedWeights<T>& weights() const { return *weights_; }
+  int64_t batch_size() const { return batch_size_; }
+
+  // x (B, I) with unit column stride; output (B, H) contiguous, overlapping no input. h becomes
+  // output.
+  void step(const T* x, int64_t x_row_stride, T* output, int num_threads);
+
+  // h and c (B, H) contiguous.
+  void read_state(T* h, T* c) const;
+  void write_state(const T* h, const T* c);
+  void reset(int64_t row);
+
+ private:
+  // Two of h, then c, then the totals of each thread's tiles.
+  T* part(int64_t index) { return memory_.data() + index * state_size(); }
+  const T* part(int64_t index) const { return memory_.data() + index * state_size(); }
+  int64_t state_size() const { return batch_size_ * state_stride_; }
+
+  std::shared_ptr<const PackedWeights<T>> weights_;
+  int64_t batch_size_, state_stride_;
+  int64_t current_ = 0;  // which of the two h is h_{t-1}
+  Buffer<T> memory_;
+};
+
+extern template class Stream<float>;
+extern template class Stream<double>;
+
+}  // namespace cpu
+}  // namespace lstm_ext
