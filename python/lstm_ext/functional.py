@@ -96,9 +96,15 @@ def pack(
         bias = np.ascontiguousarray(bias)
     if isa is not None and not isinstance(isa, str):
         raise TypeError(f"isa: got {type(isa).__name__}, expected a string")
-    return PackedWeights(
-        _with_unit_columns(kernel), _with_unit_columns(recurrent_kernel), bias, isa or ""
-    )
+    try:
+        return PackedWeights(
+            _with_unit_columns(kernel), _with_unit_columns(recurrent_kernel), bias, isa or ""
+        )
+    except MemoryError as error:
+        raise ValueError(
+            f"kernel: got shapes {kernel.shape} and {recurrent_kernel.shape}, of which no copy can "
+            "be allocated; expected sizes that fit in memory"
+        ) from error
 
 
 def lstm(

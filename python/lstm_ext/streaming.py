@@ -51,7 +51,7 @@ class Stream:
 
     @property
     def state(self) -> State:
-        """h and c, (B, H) each: copies. Setting them takes such a pair."""
+        """H and c, (B, H) each: copies. Setting them takes such a pair."""
         return self._native.state()
 
     @state.setter
@@ -105,7 +105,7 @@ def _row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int
         return np.flatnonzero(numbers)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise TypeError(f"rows: got {rows!r}, expected row numbers or bools")
-    if numbers.size and not (0 <= numbers.min() and numbers.max() < batch_size):
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < batch_size):
         raise ValueError(f"rows: got {rows!r}, expected numbers from 0 to {batch_size - 1}")
     return np.ascontiguousarray(numbers, np.int64)
 
