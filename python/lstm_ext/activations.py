@@ -1,7 +1,7 @@
 """Activation functions with their gradients, by Keras's names and definitions.
 
 Each is an `Activation`: ``relu(z)`` computes it, ``relu.grad(z, y, dy)`` carries a gradient back.
-float32 and float64 stay what they are; anything else that holds numbers becomes float32.
+float32 and float64 stay what they are; integers and other numbers become float32.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _as_float(z: ArrayLike) -> Array:
     array = np.asarray(z)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"z: got an array of {array.dtype}, expected real numbers")
-    return array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return array.astype(np.float64 if wide else np.float32, copy=False)
 
 
 def _native(name: str, z: Array) -> Array:
@@ -155,8 +156,8 @@ def _silu(z: Array) -> Array:
 
 @_quiet
 def _silu_grad(z: Array, y: Array, dy: Array) -> Array:
-    s = _sigmoid(z)
-    dz: Array = dy * (s * (1 + z * (1 - s)))
+    # sigmoid(-z) is 1 - sigmoid(z) without its cancellation.
+    dz: Array = dy * (_sigmoid(z) * (1 + z * _sigmoid(-z)))
     return dz
 
 
