@@ -148,6 +148,17 @@ def test_backward_can_be_called_again(isa: str, dtype: Any) -> None:
     assert_same_bits(first, kept)
 
 
+def test_a_consuming_backward_gives_the_same_bits_once(isa: str, dtype: Any) -> None:
+    problem = make_problem(3, 4, 5, 6, dtype)
+    _, backward = functional.lstm_vjp(*problem.arguments, isa=isa)
+    expected = backward(*problem.upstream)
+    with pytest.raises(ValueError, match="d_h: got shape"):
+        backward(d_h=problem.d_h[0], consume=True)
+    assert_same_bits(backward(*problem.upstream, consume=True), expected)
+    with pytest.raises(ValueError, match="consume: .* before"):
+        backward(*problem.upstream)
+
+
 def test_no_upstream_gradient_gives_zeros(isa: str, dtype: Any) -> None:
     problem = make_problem(3, 4, 5, 6, dtype)
     _, backward = functional.lstm_vjp(*problem.arguments, isa=isa)
