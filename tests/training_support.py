@@ -1,4 +1,4 @@
-"""What the tests of the training functions share: Keras's values and the measure of their errors."""
+"""What the tests of the training functions share: Keras's values and a measure of error."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ def load_golden(name: str) -> dict[str, Case]:
     return cases
 
 
-def ulps(actual: Array, exact: Array, dtype: Any) -> float:
+def ulps(actual: Any, exact: Any, dtype: Any) -> float:
     """Return the largest error in units in the last place of `dtype`.
 
     That unit is one of the exact value, but at least one of 1 or, if all are smaller, of the
     largest: what is computed through numbers of that size cannot be better.
     """
     magnitude = np.abs(np.asarray(exact, np.float64))
-    scale = np.maximum(magnitude, min(1.0, float(magnitude.max(initial=0))))
-    errors = np.abs(np.asarray(actual, np.float64) - exact)
-    scale[scale == 0] = 1
-    return float((errors / scale).max(initial=0)) / float(np.finfo(dtype).eps)
+    unit = min(1.0, float(magnitude.max(initial=0))) or 1.0
+    errors = np.abs(np.asarray(actual, np.float64) - exact) / np.maximum(magnitude, unit)
+    return float(errors.max(initial=0)) / float(np.finfo(dtype).eps)
 
 
 def assert_as_keras(

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._registry import Configurable, check_unsupported, snake_case
 
-__all__ = ["Loss", "as_float", "as_weights", "match_shapes"]
+__all__ = ["Loss", "as_float", "as_numbers", "as_weights", "match_shapes"]
 
 Array = NDArray[Any]
 
@@ -138,13 +138,14 @@ def as_float(value: ArrayLike, name: str) -> Array:
     """Return an array of float32 or float64; other numbers become float32."""
     if type(value) is np.ndarray and value.dtype.kind == "f" and value.ndim:
         return value
-    array = _as_numbers(value, name)
+    array = as_numbers(value, name)
     if array.ndim == 0:
         raise ValueError(f"{name}: got a single number, expected an array of samples")
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
-def _as_numbers(value: ArrayLike, name: str) -> Array:
+def as_numbers(value: ArrayLike, name: str) -> Array:
+    """Return an array of real numbers, or raise a TypeError or ValueError that names it."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -167,9 +168,9 @@ def match_shapes(y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
     TypeError
         If y_true does not hold numbers.
     """
-    true = y_true if type(y_true) is np.ndarray else _as_numbers(y_true, "y_true")
+    true = y_true if type(y_true) is np.ndarray else as_numbers(y_true, "y_true")
     if true.dtype != y_pred.dtype:
-        true = _as_numbers(true, "y_true").astype(y_pred.dtype)
+        true = as_numbers(true, "y_true").astype(y_pred.dtype)
     if true.shape == y_pred.shape:
         return true, y_pred
     if (*true.shape, 1) == y_pred.shape:
@@ -181,7 +182,7 @@ def match_shapes(y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
 
 def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
     """Return the weight of every value."""
-    weights = _as_numbers(sample_weight, "sample_weight").astype(values.dtype)
+    weights = as_numbers(sample_weight, "sample_weight").astype(values.dtype)
     if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]
     shape = weights.shape + (1,) * (values.ndim - weights.ndim)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import activations
 from .._registry import check_number
-from .base import Loss, match_shapes
+from .base import Loss, as_numbers, match_shapes
 
 __all__ = [
     "BinaryCrossentropy",
@@ -96,13 +96,14 @@ class CategoricalCrossentropy(_Crossentropy):
     """
 
     def _match(self, y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
-        try:
-            return match_shapes(y_true, y_pred)
-        except ValueError as error:
-            if np.shape(y_true) in (y_pred.shape[:-1], (*y_pred.shape[:-1], 1)):
-                message = f"{error}; class numbers go with sparse_categorical_crossentropy"
-                raise ValueError(message) from None
-            raise
+        true = as_numbers(y_true, "y_true")
+        samples = y_pred.shape[:-1]
+        if y_pred.shape[-1] != 1 and true.shape in (samples, (*samples, 1)):
+            raise ValueError(
+                f"y_true: got shape {true.shape}, expected that of y_pred, {y_pred.shape}; class "
+                "numbers go with sparse_categorical_crossentropy"
+            )
+        return match_shapes(true, y_pred)
 
     def _values_and_slopes(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         y = self._smoothed(y_true, y_pred.shape[-1])
@@ -184,9 +185,7 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
     TypeError
         If y_true does not hold numbers.
     """
-    given = np.asarray(y_true)
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"y_true: got an array of {given.dtype}, expected class numbers")
+    given = as_numbers(y_true, "y_true")
     if given.ndim == y_pred.ndim and given.shape[-1] == 1:
         given = given[..., 0]
     if given.shape != y_pred.shape[:-1]:
