@@ -37,12 +37,14 @@ class Buffer {
   int64_t size_ = 0;
 };
 
-// Scratch memory of the calling thread, kept between calls so that a call allocates nothing in the
-// steady state. Arrays are taken one after the other; all are given back when the Scratch ends. At
-// most one Scratch lives in a thread at a time.
+// Scratch memory of the calling thread. Up to kKept bytes are kept between calls, so that a call
+// allocates nothing in the steady state; more is given back when the Scratch ends. Arrays are taken
+// one after the other. At most one Scratch lives in a thread at a time.
 class Scratch {
  public:
   explicit Scratch(int64_t bytes) : next_(reserve(bytes)) {}
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
 
   // An array of `size` elements, aligned to a cache line.
   template <class T>
@@ -57,14 +59,22 @@ class Scratch {
   }
 
  private:
-  static unsigned char* reserve(int64_t bytes) {
-    thread_local Buffer<unsigned char> memory;
-    if (memory.size() < bytes) {
-      memory = Buffer<unsigned char>();  // give back first: the two need not exist together
-      memory = Buffer<unsigned char>(bytes);
+  static constexpr int64_t kKept = int64_t{16} << 20;
+
+  unsigned char* reserve(int64_t bytes) {
+    if (bytes > kKept) {
+      own_ = Buffer<unsigned char>(bytes);
+      return own_.data();
     }
-    return memory.data();
+    thread_local Buffer<unsigned char> kept;
+    if (kept.size() < bytes) {
+      kept = Buffer<unsigned char>();  // give back first: the two need not exist together
+      kept = Buffer<unsigned char>(bytes);
+    }
+    return kept.data();
   }
+
+  Buffer<unsigned char> own_;
   unsigned char* next_;
 };
 

@@ -18,7 +18,7 @@
 namespace lstm_ext {
 namespace cpu {
 
-constexpr int64_t kDepthBlock = 256;
+constexpr int64_t kDepthBlock = 128;
 constexpr int kPanelVectors = 4;  // a panel is at most this many vectors wide
 
 // c (m, n) = [bias (n) | 0 | c] + a (m, k) · b (k, n)

@@ -160,6 +160,7 @@ def lstm(
     A row's result is the same to the last bit for any batch around it, any number of threads, and
     whether its steps come in one call or in several.
     """
+    _check_flags(go_backwards, time_major, return_sequences)
     weights = _weights(kernel, recurrent_kernel, bias, isa)
     x = _as_input(x, weights, time_major)
     h0, c0 = _as_state(initial_state, "initial_state", x, weights)
@@ -213,6 +214,7 @@ def lstm_vjp(
     TypeError, ValueError
         As `lstm`.
     """
+    _check_flags(go_backwards, time_major, return_sequences)
     weights = _weights(kernel, recurrent_kernel, bias, isa)
     x = _as_input(x, weights, time_major)
     h0, c0 = _as_state(initial_state, "initial_state", x, weights)
@@ -251,19 +253,22 @@ def lstm_vjp(
         if d_output is not None and not return_sequences:
             d_last = _as_gradient(d_output, "d_output", (batch, units), dtype)
             d_state_h = d_last if d_state_h is None else d_last + d_state_h
-        d_x = np.empty(x.shape if need_x else 0, dtype)
-        d_kernel = np.empty((weights.input_size, 4 * units), dtype)
-        d_recurrent_kernel = np.empty((units, 4 * units), dtype)
-        d_bias = np.empty(4 * units, dtype) if weights.has_bias else None
-        d_h0 = np.empty((batch, units) if need_state else 0, dtype)
-        d_c0 = np.empty((batch, units) if need_state else 0, dtype)
-        _cpu.lstm_backward(
-            weights, x, h0, c0, go_backwards, output, gates, cells,
-            d_sequence, d_state_h, d_state_c, gates if consume else np.empty_like(gates),
-            d_x if need_x else None,
-            d_kernel, d_recurrent_kernel, d_bias,
-            d_h0 if need_state else None, d_c0 if need_state else None, threads,
-        )  # fmt: skip
+        try:
+            d_x = np.empty(x.shape if need_x else 0, dtype)
+            d_kernel = np.empty((weights.input_size, 4 * units), dtype)
+            d_recurrent_kernel = np.empty((units, 4 * units), dtype)
+            d_bias = np.empty(4 * units, dtype) if weights.has_bias else None
+            d_h0 = np.empty((batch, units) if need_state else 0, dtype)
+            d_c0 = np.empty((batch, units) if need_state else 0, dtype)
+            _cpu.lstm_backward(
+                weights, x, h0, c0, go_backwards, output, gates, cells,
+                d_sequence, d_state_h, d_state_c, gates if consume else np.empty_like(gates),
+                d_x if need_x else None,
+                d_kernel, d_recurrent_kernel, d_bias,
+                d_h0 if need_state else None, d_c0 if need_state else None, threads,
+            )  # fmt: skip
+        except MemoryError as error:
+            raise _too_large(x, weights) from error
         if consume:
             gates = None
         if time_major and need_x:
@@ -315,8 +320,16 @@ def matmul(
         bias = np.ascontiguousarray(_as_float_array(bias, "bias", like=a.dtype))
         if bias.shape != (b.shape[1],):
             raise ValueError(f"bias: got shape {bias.shape}, expected ({b.shape[1]},)")
-    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    _cpu.matmul(a, b, bias, out, _as_thread_limit(num_threads))
+    threads = _as_thread_limit(num_threads)
+    try:
+        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+        _cpu.matmul(a, b, bias, out, threads)
+    except (MemoryError, ValueError) as error:
+        raise ValueError(
+            f"{'a' if a.size > b.size else 'b'}: got shape {max(a, b, key=np.size).shape}, whose "
+            f"product {a.shape[0], b.shape[1]} cannot be allocated; expected a size that fits in "
+            "memory"
+        ) from error
     return out
 
 
@@ -390,6 +403,19 @@ def _as_optional_gradient(
     value: ArrayLike | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Array | None:
     return None if value is None else _as_gradient(value, name, shape, dtype)
+
+
+def _check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) -> None:
+    if type(go_backwards) is type(time_major) is type(return_sequences) is bool:
+        return
+    flags = {
+        "go_backwards": go_backwards,
+        "time_major": time_major,
+        "return_sequences": return_sequences,
+    }
+    for name, flag in flags.items():
+        if not isinstance(flag, (bool, np.bool_)):
+            raise TypeError(f"{name}: got {flag!r}, expected True or False")
 
 
 def _as_thread_limit(num_threads: int | None) -> int:
