@@ -64,7 +64,8 @@ def resolve(identifier: Any, base: type[T], known: Mapping[str, type[T]], argume
             raise TypeError(f"{argument}: got a config of {type(config).__name__}, expected a dict")
         return _named(identifier["class_name"], known, argument).from_config(config)
     raise TypeError(
-        f"{argument}: got {identifier!r}, expected a name, an object of class {base.__name__} or its config"
+        f"{argument}: got {identifier!r}, expected a name, an object of the class {base.__name__}, "
+        "or its config"
     )
 
 
