@@ -18,11 +18,11 @@ from support import Array, assert_same_bits, wider
 
 FUSED = [isa for isa in config.available_isas() if isa != "baseline"]
 
-# On both sides of the heights of tiles, of one to four vectors of any length, of the 256 products
-# of a block of depth.
+# On both sides of the heights of tiles, of one to four vectors of any length, of one, two and four
+# blocks of depth.
 ROWS = [1, 2, 3, 4, 5, 6, 7, 11, 13, 18]
 COLUMNS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 127, 129]
-DEPTHS = [0, 1, 2, 31, 255, 256, 257, 513]
+DEPTHS = [0, 1, 2, 31, 127, 128, 129, 255, 256, 257, 513]
 
 
 @pytest.fixture
