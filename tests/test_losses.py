@@ -295,6 +295,10 @@ def test_weights_of_zero_leave_nothing() -> None:
             draw("numbers"), draw("numbers", seed=3), np.zeros(4)
         )
         assert value == 0 and not gradient.any()
+    # Nor does dividing by a sum of zero, as in Keras.
+    loss = make("mse", reduction="mean_with_sample_weight")
+    value, gradient = loss.value_and_grad([[1.0], [2.0]], [[2.0], [4.0]], [1.0, -1.0])
+    assert value == 0 and not gradient.any()
 
 
 @pytest.mark.parametrize("name", NAMES)

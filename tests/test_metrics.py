@@ -138,6 +138,13 @@ def test_bad_input_leaves_a_metric_as_it_is(name: str) -> None:
         assert metric.result() == before
 
 
+def test_the_first_batch_decides_which_accuracy() -> None:
+    metric = metrics.get("accuracy")
+    metric.update_state([[0], [1]], [[0.2], [0.7]])
+    metric.update_state([[0, 1], [1, 1]], [[0.2, 0.7], [0.1, 0.9]])  # categorical would be 0.5
+    assert metric.result() == (2 + 1 + 0.5) / 4
+
+
 def test_a_bad_first_batch_does_not_decide_which_accuracy() -> None:
     metric = metrics.get("accuracy")
     with pytest.raises(ValueError, match="y_true"):

@@ -175,6 +175,7 @@ def test_gradients_that_are_not_finite(bad: float) -> None:
     assert all(np.isnan(g).all() for g in clipped(grads, global_clipnorm=1.0))
     first, second = clipped(grads, clipnorm=1.0)
     assert np.isnan(first[0]) and second == 1.0
+    assert np.isnan(first[1]) if np.isnan(bad) else first[1] == 0
     assert np.isfinite(clipped(grads, clipvalue=1.0)[0]).all() or np.isnan(bad)
 
 
