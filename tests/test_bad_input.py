@@ -326,7 +326,7 @@ for call in (
     assert (backward(output_again).kernel == d_kernel).all()
 """
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == 0, result.stderr
     messages = result.stdout.splitlines()

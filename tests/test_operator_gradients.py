@@ -155,7 +155,7 @@ def test_a_consuming_backward_gives_the_same_bits_once(isa: str, dtype: Any) -> 
     with pytest.raises(ValueError, match="d_h: got shape"):
         backward(d_h=problem.d_h[0], consume=True)
     assert_same_bits(backward(*problem.upstream, consume=True), expected)
-    with pytest.raises(ValueError, match="consume: .* before"):
+    with pytest.raises(ValueError, match=r"consume: .* before"):
         backward(*problem.upstream)
 
 

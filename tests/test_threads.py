@@ -22,7 +22,7 @@ TASKS = Path("/proc/self/task")
 needs_proc = pytest.mark.skipif(not TASKS.exists(), reason="needs Linux's /proc")
 
 # Work enough for three threads, in float32.
-LARGE = (64, 4, 64, 128)
+LARGE = (64, 8, 64, 128)
 
 # What the scripts below share; each runs in a fresh interpreter.
 PRELUDE = """
@@ -49,7 +49,7 @@ def run_script(script: str, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -122,10 +122,10 @@ def threads():
 
 at_first = threads()
 call(1, 2, 8, num_threads=3)
-call(64, 4, 128, num_threads=1)
+call(64, 8, 128, num_threads=1)
 print(threads() - at_first, end=" ")
 for num_threads in (2, 3, 2, 3, None):
-    call(64, 4, 128, num_threads=num_threads)
+    call(64, 8, 128, num_threads=num_threads)
     print(threads() - at_first, end=" ")
 """
     assert run_script(script, LSTM_EXT_NUM_THREADS="3").split() == ["0", "1", "2", "2", "2", "2"]
@@ -133,7 +133,7 @@ for num_threads in (2, 3, 2, 3, None):
 
 def test_no_thread_spins_after_a_call() -> None:
     script = """
-call(64, 4, 128, num_threads=3)
+call(64, 8, 128, num_threads=3)
 before = time.process_time()
 time.sleep(0.3)
 print(time.process_time() - before)
@@ -200,11 +200,11 @@ def test_many_callers_at_once(size: tuple[int, int, int, int]) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_after_a_call() -> None:
     script = """
-expected = call(64, 4, 128, num_threads=3).tobytes()
+expected = call(64, 8, 128, num_threads=3).tobytes()
 
 def check():
     for num_threads in (1, 2, 3):
-        assert call(64, 4, 128, num_threads=num_threads).tobytes() == expected
+        assert call(64, 8, 128, num_threads=num_threads).tobytes() == expected
 
 child = os.fork()
 check()
