@@ -78,9 +78,8 @@ class Trainable:
         if isinstance(metrics, (str, metrics_module.Metric)):
             raise TypeError(f"metrics: got {metrics!r}, expected a list")
         resolved = [metrics_module.get(metric) for metric in metrics or ()]
-        self.loss = losses.get(loss)
-        self.optimizer = optimizers.get(optimizer)
-        self.metrics = resolved
+        new_loss, new_optimizer = losses.get(loss), optimizers.get(optimizer)
+        self.loss, self.optimizer, self.metrics = new_loss, new_optimizer, resolved
 
     def fit(
         self,

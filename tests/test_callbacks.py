@@ -1,0 +1,143 @@
+"""Callbacks: when they are called, and what EarlyStopping and ModelCheckpoint do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_ext import Dense, Input, Sequential, load_model
+from lstm_ext.models import Callback, EarlyStopping, ModelCheckpoint
+
+X, Y = np.ones((6, 1)), np.ones(6)
+
+
+def make_model() -> Sequential:
+    model = Sequential([Input((1,)), Dense(1)])
+    model.compile("sgd", "mse", ["mae"])
+    return model
+
+
+class Scripted(Callback):
+    """Puts given values into the logs, and counts up a weight so that epochs can be told apart."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self.name, self.values = name, values
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None
+        logs[self.name] = self.values[epoch]
+        self.model.set_weights([np.full((1, 1), epoch), np.zeros(1)])
+
+
+def run(values: list[float], stopping: EarlyStopping, name: str = "val_loss") -> tuple[int, float]:
+    """Return how many epochs ran, and which one's weights the model has."""
+    model = make_model()
+    history = model.fit(
+        X, Y, epochs=len(values), callbacks=[Scripted(name, values), stopping], verbose=0
+    )
+    return len(history.epoch), float(model.get_weights()[0][0, 0])
+
+
+def test_every_hook_is_called_in_order() -> None:
+    called: list[Any] = []
+
+    class Recorder(Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            called.append(("begin", self.params["epochs"], self.params["steps"]))
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            called.append(("epoch", epoch))
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            called.append(("batch", batch))
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            called.append(("batch end", batch, sorted(logs)))
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            called.append(("epoch end", sorted(logs)))
+
+        def on_train_end(self, logs: Any = None) -> None:
+            called.append(("end",))
+
+    make_model().fit(X, Y, batch_size=4, callbacks=Recorder(), validation_split=0.2, verbose=0)
+    assert called == [
+        ("begin", 1, 1),
+        ("epoch", 0),
+        ("batch", 0),
+        ("batch end", 0, ["loss", "mae"]),
+        ("epoch end", ["loss", "mae", "val_loss", "val_mae"]),
+        ("end",),
+    ]
+
+
+def test_stopping_waits_for_its_patience() -> None:
+    values = [3.0, 2.0, 2.5, 2.5, 1.0, 1.5, 1.5, 1.5]
+    assert run(values, EarlyStopping(patience=2))[0] == 4
+    assert run(values, EarlyStopping(patience=3))[0] == 8
+    assert run(values, EarlyStopping(patience=3, start_from_epoch=5))[0] == 8
+    assert run([1.0, 2.0], EarlyStopping())[0] == 2
+
+
+def test_stopping_restores_the_best_weights() -> None:
+    values = [3.0, 1.0, 2.0, 2.0]
+    assert run(values, EarlyStopping(patience=2, restore_best_weights=True)) == (4, 1.0)
+    assert run(values, EarlyStopping(patience=2)) == (4, 3.0)
+    assert run([1.0, 0.5], EarlyStopping(patience=9, restore_best_weights=True)) == (2, 1.0)
+
+
+def test_small_changes_do_not_count() -> None:
+    values = [3.0, 2.9, 2.8, 2.7]
+    assert run(values, EarlyStopping(min_delta=0.5, patience=2))[0] == 3
+    assert run(values, EarlyStopping(min_delta=0.05, patience=2))[0] == 4
+
+
+def test_a_baseline_has_to_be_reached() -> None:
+    assert run([3.0, 2.0, 1.0, 0.5], EarlyStopping(baseline=0.1, patience=2))[0] >= 2
+    assert run([3.0, 0.05, 1.0, 1.0], EarlyStopping(baseline=0.1, patience=2))[0] == 4
+
+
+def test_larger_is_better_for_accuracies() -> None:
+    values = [0.1, 0.5, 0.4, 0.4]
+    for mode in ("auto", "max"):
+        stopping = EarlyStopping("val_accuracy", patience=2, mode=mode, restore_best_weights=True)
+        assert run(values, stopping, "val_accuracy") == (4, 1.0)
+    assert (
+        run(values, EarlyStopping("val_accuracy", patience=2, mode="min"), "val_accuracy")[0] == 3
+    )
+
+
+def test_an_unknown_value_is_named() -> None:
+    for callback in (
+        EarlyStopping("nothing"),
+        ModelCheckpoint("x", "nothing", save_best_only=True),
+    ):
+        with pytest.raises(ValueError, match=r"monitor: got 'nothing', expected one of .*'loss'"):
+            make_model().fit(X, Y, callbacks=[callback], verbose=0)
+    with pytest.raises(ValueError, match="mode: got 'best'"):
+        EarlyStopping(mode="best")
+    with pytest.raises(NotImplementedError, match="save_freq=5"):
+        ModelCheckpoint("x", save_freq=5)  # type: ignore[arg-type]
+
+
+def test_checkpoints_of_every_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "m-{epoch:02d}-{val_loss:.1f}"
+    callbacks = [Scripted("val_loss", [3.0, 1.0, 2.0]), ModelCheckpoint(path)]
+    make_model().fit(X, Y, epochs=3, callbacks=callbacks, verbose=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m-01-3.0", "m-02-1.0", "m-03-2.0"]
+    assert load_model(tmp_path / "m-02-1.0").get_weights()[0][0, 0] == 1
+    with pytest.raises(ValueError, match="filepath: got"):
+        make_model().fit(X, Y, callbacks=[ModelCheckpoint(tmp_path / "{val_los}")], verbose=0)
+
+
+def test_checkpoints_of_the_best_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "best"
+    checkpoint = ModelCheckpoint(path, save_best_only=True, save_weights_only=True)
+    callbacks = [Scripted("val_loss", [3.0, 1.0, float("nan"), 2.0]), checkpoint]
+    make_model().fit(X, Y, epochs=4, callbacks=callbacks, verbose=0)
+    model = make_model()
+    model.load_weights(path)
+    assert model.get_weights()[0][0, 0] == 1
