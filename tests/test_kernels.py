@@ -153,10 +153,10 @@ def plain_adam(arrays: list[Array], step_size: float, decay: float) -> list[Arra
     """Return the new param, m and v, computed in the arrays' dtype."""
     param, grad, m, v = arrays
     number = param.dtype.type
-    m = m + (grad - m) * (number(1) - number(ADAM["beta_1"]))
-    v = v + (grad * grad - v) * (number(1) - number(ADAM["beta_2"]))
+    m = m + (grad - m) * number(1 - ADAM["beta_1"])
+    v = v + (grad * grad - v) * number(1 - ADAM["beta_2"])
     update = number(step_size) * m / (np.sqrt(v) + number(ADAM["epsilon"]))
-    return [param * (number(1) - number(decay)) - update, m, v]
+    return [param * number(1 - decay) - update, m, v]
 
 
 def kernel_adam(arrays: list[Array], step_size: float, decay: float) -> list[Array]:

@@ -89,7 +89,10 @@ struct AdamArgs {
   const T* grad;
   T* m;
   T* v;
-  T step_size, beta_1, beta_2, epsilon, decay;
+  T step_size;
+  T new_m, new_v;  // 1 - beta_1 and 1 - beta_2: the share that the new gradient has
+  T epsilon;
+  T keep;  // 1 - learning rate * weight decay
 };
 
 template <class T>

@@ -10,13 +10,12 @@ void map_array(int64_t size, const typename V::Scalar* x, typename V::Scalar* y)
 }
 
 // Adam with the bias correction folded into step_size (Kingma and Ba 2015, section 2), and
-// decoupled weight decay (Loshchilov and Hutter 2019): decay = learning rate * weight decay.
+// decoupled weight decay (Loshchilov and Hutter 2019).
 template <class V>
 void adam(const AdamArgs<typename V::Scalar>& a) {
-  using T = typename V::Scalar;
-  const V keep = V::broadcast(T{1} - a.decay);
-  const V new_m = V::broadcast(T{1} - a.beta_1);
-  const V new_v = V::broadcast(T{1} - a.beta_2);
+  const V keep = V::broadcast(a.keep);
+  const V new_m = V::broadcast(a.new_m);
+  const V new_v = V::broadcast(a.new_v);
   const V step_size = V::broadcast(a.step_size);
   const V epsilon = V::broadcast(a.epsilon);
   for (int64_t i = 0; i < a.size; i += V::kLanes) {

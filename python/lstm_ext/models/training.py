@@ -299,7 +299,7 @@ class Trainable:
             backwards.append(backward)
         value, gradient = self.loss.value_and_grad(batch.y, y_pred, batch.weight)
         for metric in self.metrics:
-            metric.update_state(batch.y, y_pred, batch.weight)
+            metric.update_state(batch.y, y_pred)
         grads: list[Array] = []
         for index in range(len(backwards) - 1, -1, -1):
             passed_on, own = backwards[index](gradient, index > self._first_trained)
@@ -316,7 +316,7 @@ class Trainable:
         assert self.loss is not None
         y_pred = self._predict_step(batch.x)
         for metric in self.metrics:
-            metric.update_state(batch.y, y_pred, batch.weight)
+            metric.update_state(batch.y, y_pred)
         return float(self.loss(batch.y, y_pred, batch.weight))
 
     def _predict_step(self, x: Array) -> Array:
