@@ -1,4 +1,4 @@
-"""What was built and installed: the kernels' symbols, the version, stubs, a light import."""
+"""What was built and installed: symbols, the version, stubs, a light import, the README's code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import lstm_ext
@@ -75,6 +77,21 @@ def test_the_version_stands_in_one_place() -> None:
     assert sources
     other_places = [path for path in sources if f'"{version[1]}"' in path.read_text("utf-8")]
     assert other_places == []
+
+
+def test_the_code_of_the_readme_runs() -> None:
+    text = (SOURCE / "README.md").read_text(encoding="utf-8")
+    keras, stream, operator = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(keras, names)
+    assert np.array_equal(names["outputs"][:, -1], names["h"])
+    assert names["model"].evaluate(names["X"], names["y"], verbose=0) < 0.1
+    exec(stream, names)
+    assert np.array_equal(names["h_t"], names["h"])
+    names |= {"kernel": np.ones((10, 80)), "recurrent_kernel": np.ones((20, 80))}
+    names |= {"bias": np.ones(80), "d_output": np.ones((1, 5, 20))}
+    exec(operator, names)
+    assert names["gradients"].bias.shape == (80,)
 
 
 def test_the_installed_version() -> None:
