@@ -20,6 +20,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _cpu
+from ._arguments import (
+    as_float_array,
+    as_gradient,
+    as_input,
+    as_optional_gradient,
+    as_state,
+    as_thread_limit,
+    check_flags,
+    new_sequence,
+    too_large,
+    with_unit_columns,
+)
 from ._cpu import PackedWeights
 
 __all__ = ["Gradients", "PackedWeights", "lstm", "lstm_vjp", "matmul", "pack"]
@@ -27,9 +39,6 @@ __all__ = ["Gradients", "PackedWeights", "lstm", "lstm_vjp", "matmul", "pack"]
 Array = NDArray[Any]
 State = tuple[Array, Array]
 Outputs = tuple[Array, Array, Array]
-
-_FLOAT32 = np.dtype(np.float32)
-_FLOAT64 = np.dtype(np.float64)
 
 
 class Gradients(NamedTuple):
@@ -77,8 +86,8 @@ def pack(
     ValueError
         If the shapes do not fit, or `isa` is unknown or does not run here.
     """
-    kernel = _as_float_array(kernel, "kernel")
-    recurrent_kernel = _as_float_array(recurrent_kernel, "recurrent_kernel", like=kernel.dtype)
+    kernel = as_float_array(kernel, "kernel")
+    recurrent_kernel = as_float_array(recurrent_kernel, "recurrent_kernel", like=kernel.dtype)
     if recurrent_kernel.ndim != 2 or 4 * recurrent_kernel.shape[0] != recurrent_kernel.shape[1]:
         raise ValueError(
             f"recurrent_kernel: got shape {recurrent_kernel.shape}, expected (units, 4 * units)"
@@ -90,7 +99,7 @@ def pack(
             f"recurrent_kernel {recurrent_kernel.shape}, no axis empty"
         )
     if bias is not None:
-        bias = _as_float_array(bias, "bias", like=kernel.dtype)
+        bias = as_float_array(bias, "bias", like=kernel.dtype)
         if bias.shape != (columns,):
             raise ValueError(f"bias: got shape {bias.shape}, expected ({columns},)")
         bias = np.ascontiguousarray(bias)
@@ -98,7 +107,7 @@ def pack(
         raise TypeError(f"isa: got {type(isa).__name__}, expected a string")
     try:
         return PackedWeights(
-            _with_unit_columns(kernel), _with_unit_columns(recurrent_kernel), bias, isa or ""
+            with_unit_columns(kernel), with_unit_columns(recurrent_kernel), bias, isa or ""
         )
     except MemoryError as error:
         raise ValueError(
@@ -160,19 +169,19 @@ def lstm(
     A row's result is the same to the last bit for any batch around it, any number of threads, and
     whether its steps come in one call or in several.
     """
-    _check_flags(go_backwards, time_major, return_sequences)
+    check_flags(go_backwards, time_major, return_sequences)
     weights = _weights(kernel, recurrent_kernel, bias, isa)
-    x = _as_input(x, weights, time_major)
-    h0, c0 = _as_state(initial_state, "initial_state", x, weights)
-    threads = _as_thread_limit(num_threads)
+    x = as_input(x, weights, time_major)
+    h0, c0 = as_state(initial_state, "initial_state", x, weights)
+    threads = as_thread_limit(num_threads)
     batch, steps, _ = x.shape
     try:
-        output = _new_sequence(batch, steps, weights, time_major) if return_sequences else None
+        output = new_sequence(batch, steps, weights, time_major) if return_sequences else None
         h = np.empty((batch, weights.units), x.dtype)
         c = np.empty((batch, weights.units), x.dtype)
         _cpu.lstm_forward(weights, x, h0, c0, go_backwards, output, h, c, None, None, threads)
     except (MemoryError, ValueError) as error:
-        raise _too_large(x, weights) from error
+        raise too_large(x, weights) from error
     if output is None:
         return h, h, c
     return output.swapaxes(0, 1) if time_major else output, h, c
@@ -214,22 +223,22 @@ def lstm_vjp(
     TypeError, ValueError
         As `lstm`.
     """
-    _check_flags(go_backwards, time_major, return_sequences)
+    check_flags(go_backwards, time_major, return_sequences)
     weights = _weights(kernel, recurrent_kernel, bias, isa)
-    x = _as_input(x, weights, time_major)
-    h0, c0 = _as_state(initial_state, "initial_state", x, weights)
-    threads = _as_thread_limit(num_threads)
+    x = as_input(x, weights, time_major)
+    h0, c0 = as_state(initial_state, "initial_state", x, weights)
+    threads = as_thread_limit(num_threads)
     batch, steps, _ = x.shape
     units, dtype = weights.units, x.dtype
     try:
-        output = _new_sequence(batch, steps, weights, time_major)
+        output = new_sequence(batch, steps, weights, time_major)
         h = np.empty((batch, units), dtype)
         c = np.empty((batch, units), dtype)
         gates: Array | None = np.empty((steps, batch, 4 * units), dtype)
         cells = np.empty((steps, batch, units), dtype)
         _cpu.lstm_forward(weights, x, h0, c0, go_backwards, output, h, c, gates, cells, threads)
     except (MemoryError, ValueError) as error:
-        raise _too_large(x, weights) from error
+        raise too_large(x, weights) from error
 
     def backward(
         d_output: ArrayLike | None = None,
@@ -246,12 +255,12 @@ def lstm_vjp(
         d_sequence = None
         if d_output is not None and return_sequences:
             shape = (steps, batch, units) if time_major else (batch, steps, units)
-            d_sequence = _as_gradient(d_output, "d_output", shape, dtype)
+            d_sequence = as_gradient(d_output, "d_output", shape, dtype)
             d_sequence = d_sequence.swapaxes(0, 1) if time_major else d_sequence
-        d_state_h = _as_optional_gradient(d_h, "d_h", (batch, units), dtype)
-        d_state_c = _as_optional_gradient(d_c, "d_c", (batch, units), dtype)
+        d_state_h = as_optional_gradient(d_h, "d_h", (batch, units), dtype)
+        d_state_c = as_optional_gradient(d_c, "d_c", (batch, units), dtype)
         if d_output is not None and not return_sequences:
-            d_last = _as_gradient(d_output, "d_output", (batch, units), dtype)
+            d_last = as_gradient(d_output, "d_output", (batch, units), dtype)
             d_state_h = d_last if d_state_h is None else d_last + d_state_h
         try:
             d_x = np.empty(x.shape if need_x else 0, dtype)
@@ -268,7 +277,7 @@ def lstm_vjp(
                 d_h0 if need_state else None, d_c0 if need_state else None, threads,
             )  # fmt: skip
         except MemoryError as error:
-            raise _too_large(x, weights) from error
+            raise too_large(x, weights) from error
         if consume:
             gates = None
         if time_major and need_x:
@@ -310,17 +319,17 @@ def matmul(
     TypeError, ValueError
         If an argument has a wrong type, dtype or shape.
     """
-    a = _as_float_array(a, "a")
-    b = _as_float_array(b, "b", like=a.dtype)
+    a = as_float_array(a, "a")
+    b = as_float_array(b, "b", like=a.dtype)
     if a.ndim != 2:
         raise ValueError(f"a: got shape {a.shape}, expected (M, K)")
     if b.ndim != 2 or b.shape[0] != a.shape[1]:
         raise ValueError(f"b: got shape {b.shape}, expected ({a.shape[1]}, N)")
     if bias is not None:
-        bias = np.ascontiguousarray(_as_float_array(bias, "bias", like=a.dtype))
+        bias = np.ascontiguousarray(as_float_array(bias, "bias", like=a.dtype))
         if bias.shape != (b.shape[1],):
             raise ValueError(f"bias: got shape {bias.shape}, expected ({b.shape[1]},)")
-    threads = _as_thread_limit(num_threads)
+    threads = as_thread_limit(num_threads)
     try:
         out = np.empty((a.shape[0], b.shape[1]), a.dtype)
         _cpu.matmul(a, b, bias, out, threads)
@@ -331,25 +340,6 @@ def matmul(
             "memory"
         ) from error
     return out
-
-
-def _as_float_array(value: ArrayLike, name: str, like: np.dtype[Any] | None = None) -> Array:
-    if type(value) is not np.ndarray:
-        try:
-            value = np.asarray(value)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}: expected an array of numbers, got {error}") from None
-    dtype = value.dtype
-    if dtype not in (_FLOAT32, _FLOAT64) or (like is not None and dtype != like):
-        expected = "float32 or float64" if like is None else f"{like} like the other arrays"
-        raise TypeError(f"{name}: got an array of {dtype}, expected {expected}")
-    if not (value.flags.aligned and dtype.isnative):
-        value = np.array(value, dtype.newbyteorder("="))
-    return value
-
-
-def _with_unit_columns(matrix: Array) -> Array:
-    return matrix if matrix.strides[1] == matrix.itemsize else np.ascontiguousarray(matrix)
 
 
 def _weights(
@@ -366,79 +356,3 @@ def _weights(
     if recurrent_kernel is None:
         raise ValueError("recurrent_kernel: got None, expected a (units, 4 * units) array")
     return pack(kernel, recurrent_kernel, bias, isa=isa)
-
-
-def _as_input(x: ArrayLike, weights: PackedWeights, time_major: bool) -> Array:
-    x = _as_float_array(x, "x", like=weights.dtype)
-    if x.ndim != 3 or x.shape[2] != weights.input_size:
-        axes = "time, batch" if time_major else "batch, time"
-        raise ValueError(f"x: got shape {x.shape}, expected ({axes}, {weights.input_size})")
-    return x.swapaxes(0, 1) if time_major else x
-
-
-def _as_state(
-    state: tuple[ArrayLike, ArrayLike] | None, name: str, x: Array, weights: PackedWeights
-) -> tuple[Array | None, Array | None]:
-    if state is None:
-        return None, None
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
-        raise ValueError(f"{name}: got {got}, expected a pair (h, c)")
-    shape = (x.shape[0], weights.units)
-    h = _as_gradient(state[0], f"{name}[0]", shape, x.dtype)
-    c = _as_gradient(state[1], f"{name}[1]", shape, x.dtype)
-    return np.ascontiguousarray(h), np.ascontiguousarray(c)
-
-
-def _as_gradient(
-    value: ArrayLike, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Array:
-    array = _as_float_array(value, name, like=dtype)
-    if array.shape != shape:
-        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-
-def _as_optional_gradient(
-    value: ArrayLike | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Array | None:
-    return None if value is None else _as_gradient(value, name, shape, dtype)
-
-
-def _check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) -> None:
-    if type(go_backwards) is type(time_major) is type(return_sequences) is bool:
-        return
-    flags = {
-        "go_backwards": go_backwards,
-        "time_major": time_major,
-        "return_sequences": return_sequences,
-    }
-    for name, flag in flags.items():
-        if not isinstance(flag, (bool, np.bool_)):
-            raise TypeError(f"{name}: got {flag!r}, expected True or False")
-
-
-def _as_thread_limit(num_threads: int | None) -> int:
-    """Return what `_cpu` expects: 0 for its own default."""
-    if num_threads is None:
-        return 0
-    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
-        raise TypeError(f"num_threads: got {num_threads!r}, expected an integer")
-    if not 1 <= num_threads <= 4096:
-        raise ValueError(f"num_threads: got {num_threads}, expected 1 to 4096")
-    return int(num_threads)
-
-
-def _new_sequence(batch: int, steps: int, weights: PackedWeights, time_major: bool) -> Array:
-    """Return an uninitialised (B, T, H) array, laid out as (T, B, H) if `time_major`."""
-    if time_major:
-        return np.empty((steps, batch, weights.units), weights.dtype).swapaxes(0, 1)
-    return np.empty((batch, steps, weights.units), weights.dtype)
-
-
-def _too_large(x: Array, weights: PackedWeights) -> ValueError:
-    batch, steps, _ = x.shape
-    return ValueError(
-        f"x: got batch {batch} and time {steps}, which with {weights.units} units gives results "
-        "that cannot be allocated; expected a size that fits in memory"
-    )

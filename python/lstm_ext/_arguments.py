@@ -1,0 +1,108 @@
+"""The operator's arguments: converted, checked, and refused with a message that names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._cpu import PackedWeights
+
+Array = NDArray[Any]
+
+_FLOAT32 = np.dtype(np.float32)
+_FLOAT64 = np.dtype(np.float64)
+
+
+def as_float_array(value: ArrayLike, name: str, like: np.dtype[Any] | None = None) -> Array:
+    if type(value) is not np.ndarray:
+        try:
+            value = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{name}: expected an array of numbers, got {error}") from None
+    dtype = value.dtype
+    if dtype not in (_FLOAT32, _FLOAT64) or (like is not None and dtype != like):
+        expected = "float32 or float64" if like is None else f"{like} like the other arrays"
+        raise TypeError(f"{name}: got an array of {dtype}, expected {expected}")
+    if not (value.flags.aligned and dtype.isnative):
+        value = np.array(value, dtype.newbyteorder("="))
+    return value
+
+
+def with_unit_columns(matrix: Array) -> Array:
+    return matrix if matrix.strides[1] == matrix.itemsize else np.ascontiguousarray(matrix)
+
+
+def as_input(x: ArrayLike, weights: PackedWeights, time_major: bool) -> Array:
+    x = as_float_array(x, "x", like=weights.dtype)
+    if x.ndim != 3 or x.shape[2] != weights.input_size:
+        axes = "time, batch" if time_major else "batch, time"
+        raise ValueError(f"x: got shape {x.shape}, expected ({axes}, {weights.input_size})")
+    return x.swapaxes(0, 1) if time_major else x
+
+
+def as_state(
+    state: tuple[ArrayLike, ArrayLike] | None, name: str, x: Array, weights: PackedWeights
+) -> tuple[Array | None, Array | None]:
+    if state is None:
+        return None, None
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise ValueError(f"{name}: got {got}, expected a pair (h, c)")
+    shape = (x.shape[0], weights.units)
+    h = as_gradient(state[0], f"{name}[0]", shape, x.dtype)
+    c = as_gradient(state[1], f"{name}[1]", shape, x.dtype)
+    return np.ascontiguousarray(h), np.ascontiguousarray(c)
+
+
+def as_gradient(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    array = as_float_array(value, name, like=dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def as_optional_gradient(
+    value: ArrayLike | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array | None:
+    return None if value is None else as_gradient(value, name, shape, dtype)
+
+
+def check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) -> None:
+    if type(go_backwards) is type(time_major) is type(return_sequences) is bool:
+        return
+    flags = {
+        "go_backwards": go_backwards,
+        "time_major": time_major,
+        "return_sequences": return_sequences,
+    }
+    for name, flag in flags.items():
+        if not isinstance(flag, (bool, np.bool_)):
+            raise TypeError(f"{name}: got {flag!r}, expected True or False")
+
+
+def as_thread_limit(num_threads: int | None) -> int:
+    """Return what `_cpu` expects: 0 for its own default."""
+    if num_threads is None:
+        return 0
+    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
+        raise TypeError(f"num_threads: got {num_threads!r}, expected an integer")
+    if not 1 <= num_threads <= 4096:
+        raise ValueError(f"num_threads: got {num_threads}, expected 1 to 4096")
+    return int(num_threads)
+
+
+def new_sequence(batch: int, steps: int, weights: PackedWeights, time_major: bool) -> Array:
+    """Return an uninitialised (B, T, H) array, laid out as (T, B, H) if `time_major`."""
+    if time_major:
+        return np.empty((steps, batch, weights.units), weights.dtype).swapaxes(0, 1)
+    return np.empty((batch, steps, weights.units), weights.dtype)
+
+
+def too_large(x: Array, weights: PackedWeights) -> ValueError:
+    batch, steps, _ = x.shape
+    return ValueError(
+        f"x: got batch {batch} and time {steps}, which with {weights.units} units gives results "
+        "that cannot be allocated; expected a size that fits in memory"
+    )
