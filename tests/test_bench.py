@@ -95,6 +95,18 @@ def test_every_installed_peer_agrees(peer: type[Peer], mode: str) -> None:
     case.check(*peer(case).results())
 
 
+def test_a_stream_is_timed_where_there_is_one_step() -> None:
+    case = Case(Shape(2, 1, 4, 5), "stream", "float32", 1)
+    ours = peers.OURS[0](case)
+    ours.run()  # a state that is not zero must not show in the check
+    case.check(*ours.results())
+    with pytest.raises(Unsupported, match="one step at a time"):
+        peers.OURS[0](Case(SHAPE, "stream", "float32", 1))
+    shapes, modes = runner.Settings.choose(["streaming"], [], None)
+    cases = list(settings((), shapes=shapes, modes=modes).cases(1))
+    assert [case.mode for case in cases] == ["forward", "stream"] * 5
+
+
 def test_a_case_has_no_zeros_and_is_the_same_for_all() -> None:
     one, other = (Case(SHAPE, "forward", "float64", 1) for _ in range(2))
     for name in ("x", "kernel", "recurrent_kernel", "bias", "d_output"):

@@ -64,8 +64,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shape", action="append", metavar="B,T,I,H", help="a shape; repeatable")
     parser.add_argument(
-        "--mode", type=_list_of(("forward", "training")), metavar="MODES",
-        help="forward, training or both; by default each suite's own",
+        "--mode", type=_list_of(("forward", "stream", "training")), metavar="MODES",
+        help="any of forward, stream, training; by default each suite's own",
     )  # fmt: skip
     parser.add_argument("--threads", type=_integers, metavar="N[,N]", help="for every subject")
     parser.add_argument("--isa", choices=_cpu.available_isas(), help="force an instruction set")

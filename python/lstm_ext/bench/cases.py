@@ -13,7 +13,7 @@ from .grid import Shape
 __all__ = ["MODES", "Case"]
 
 Array = NDArray[Any]
-MODES = ("forward", "training")
+MODES = ("forward", "stream", "training")
 
 # Beyond this the reference in float64 would take longer than everything else; the first rows and
 # steps are then compared, which is enough: each row stands for itself, and later steps build on
@@ -27,7 +27,8 @@ class Case:
     Parameters
     ----------
     shape : Shape
-    mode : "forward" or "training"
+    mode : "forward", "stream" or "training"
+        A stream is a forward pass of one step, by a subject that keeps its state if it can.
         Training is a forward pass and the gradients of x and of the parameters for a given
         gradient of the output sequence.
     dtype : "float32" or "float64"
@@ -85,7 +86,7 @@ class Case:
         """
         batch, steps, _, _ = self.shape
         rows = batch
-        if self.mode == "forward":
+        if self.mode != "training":
             share = _MAX_REFERENCE / max(self.shape.multiply_adds, 1)
             rows = max(1, min(batch, int(batch * share)))
             steps = max(1, min(steps, int(steps * share * batch / rows)))
@@ -102,7 +103,7 @@ class Case:
         weights = [w.astype(dtype) for w in self.weights]
         x = self.x[:rows, :steps].astype(dtype)
         (output, _, _), backward = reference.lstm_vjp(x, *weights)
-        if self.mode == "forward":
+        if self.mode != "training":
             return output, output
         return output, backward(self.d_output.astype(dtype)).kernel
 

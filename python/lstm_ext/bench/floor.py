@@ -61,7 +61,7 @@ def floor_seconds(shape: Shape, mode: str, dtype: str, threads: int, ceilings: C
 
     projection = phase(batch * steps, features)
     recurrence = steps * phase(batch, units)
-    if mode == "forward":
+    if mode != "training":
         return projection + recurrence
     # Backward: d_h in every step, d_x, and the gradients of both matrices over all steps.
     return 3 * projection + 2 * recurrence + phase(batch * steps, units)

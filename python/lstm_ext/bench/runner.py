@@ -19,6 +19,9 @@ from .peers.base import Unsupported
 __all__ = ["Settings", "run"]
 
 
+_OWN_MODES = {"streaming": ("forward", "stream"), "training": ("training",)}
+
+
 class Settings(NamedTuple):
     """What to measure."""
 
@@ -44,7 +47,7 @@ class Settings(NamedTuple):
     def cases(self, threads: int) -> Iterable[Case]:
         """Yield the cases: each group in its own mode, unless modes are given."""
         for group, shape in self.shapes:
-            modes = self.modes or (("training",) if group == "training" else ("forward",))
+            modes = self.modes or _OWN_MODES.get(group, ("forward",))
             for mode in modes:
                 yield Case(shape, mode, self.dtype, threads, group, self.isa)
 

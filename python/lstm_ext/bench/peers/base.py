@@ -33,7 +33,7 @@ class Peer:
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
-    modes: ClassVar[tuple[str, ...]] = ("forward",)
+    modes: ClassVar[tuple[str, ...]] = ("forward", "stream")
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
 
     def __init__(self, case: Case) -> None:

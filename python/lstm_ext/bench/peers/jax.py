@@ -21,7 +21,7 @@ class Jax(Peer):
 
     name = "jax"
     requires = ("jax",)
-    modes = ("forward", "training")
+    modes = ("forward", "stream", "training")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -63,7 +63,7 @@ class Jax(Peer):
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
-        if self.case.mode == "forward":
+        if self.case.mode != "training":
             return np.asarray(self.run()), None
         output, gradients = self.run()
         return np.asarray(output), np.asarray(gradients[1])

@@ -18,7 +18,7 @@ class Keras(Peer):
 
     name = "keras"
     requires = ("keras", "tensorflow")
-    modes = ("forward", "training")
+    modes = ("forward", "stream", "training")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -57,7 +57,7 @@ class Keras(Peer):
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
-        if self.case.mode == "forward":
+        if self.case.mode != "training":
             return np.asarray(self.run()), None
         output, gradients = self.run()
         return np.asarray(output), np.asarray(gradients[1])

@@ -8,16 +8,16 @@ import numpy as np
 
 from ... import LSTM, functional, set_num_threads
 from ..cases import Case
-from .base import Array, Peer
+from .base import Array, Peer, Unsupported
 
 __all__ = ["Ours"]
 
 
 class Ours(Peer):
-    """``layer(x)`` forward; the operator with its gradients in training."""
+    """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients."""
 
     name = "lstm_ext"
-    modes = ("forward", "training")
+    modes = ("forward", "stream", "training")
     dtypes = ("float32", "float64")
 
     def __init__(self, case: Case) -> None:
@@ -28,10 +28,19 @@ class Ours(Peer):
         self._layer.set_weights(list(case.weights))
         # Forced for the life of the layer, whose weights are not changed again.
         self._layer._packed = functional.pack(*case.weights, isa=case.isa)
-        self.run = self._train if case.mode == "training" else self._forward  # type: ignore[method-assign]
+        runs = {"forward": self._forward, "stream": self._step, "training": self._train}
+        self.run = runs[case.mode]  # type: ignore[method-assign]
+        if case.mode == "stream":
+            if case.shape.T != 1:
+                raise Unsupported("a stream takes one step at a time")
+            self._stream = self._layer.stream(case.shape.B)
+            self._x, self._out = case.x[:, 0], np.empty((case.shape.B, case.shape.H), case.dtype)
 
     def _forward(self) -> Any:
         return self._layer(self.case.x)
+
+    def _step(self) -> Any:
+        return self._stream.step(self._x, self._out)
 
     def _train(self) -> Any:
         # A training step meets new weights every time: packing them is part of it.
@@ -43,5 +52,8 @@ class Ours(Peer):
         """Return the output and the gradient."""
         if self.case.mode == "forward":
             return np.asarray(self._forward()), None
+        if self.case.mode == "stream":
+            self._stream.reset()
+            return self._step()[:, None].copy(), None
         output, gradients = self._train()
         return output, gradients.kernel

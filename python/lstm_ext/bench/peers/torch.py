@@ -17,7 +17,7 @@ class Torch(Peer):
 
     name = "torch"
     requires = ("torch",)
-    modes = ("forward", "training")
+    modes = ("forward", "stream", "training")
     dtypes = ("float32", "float64")
 
     def __init__(self, case: Case) -> None:
@@ -39,7 +39,7 @@ class Torch(Peer):
 
     def run(self) -> Any:
         """Run the module."""
-        if self.case.mode == "forward":
+        if self.case.mode != "training":
             with self._torch.inference_mode():
                 return self._lstm(self._x)[0]
         self._lstm.zero_grad(set_to_none=True)
@@ -51,6 +51,6 @@ class Torch(Peer):
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
         output = self.run().detach().numpy()
-        if self.case.mode == "forward":
+        if self.case.mode != "training":
             return output, None
         return output, np.ascontiguousarray(self._lstm.weight_ih_l0.grad.numpy().T)
