@@ -213,11 +213,11 @@ def test_adam_update_of_several_arrays(forced: str, dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("position", "bad", "message"),
     [
-        (0, np.zeros((4, 6), np.float32)[:, ::2], "^params: expected a contiguous array$"),
-        (1, np.zeros(11, np.float32), "^grads: expected a contiguous array like its parameter$"),
-        (1, np.zeros(12), "^grads: expected a contiguous array like its parameter$"),
+        (0, np.zeros((4, 6), np.float32)[:, ::2], "^params: expected contiguous arrays$"),
+        (1, np.zeros(11, np.float32), "^grads: expected the size of its parameter$"),
+        (1, np.zeros(12), "^grads: expected the type of its parameter$"),
         (2, np.zeros(12), "^m: expected the type of its parameter$"),
-        (3, np.zeros(13, np.float32), "^v: expected 12 elements$"),
+        (3, np.zeros(13, np.float32), "^v: expected the size of its parameter$"),
     ],
 )
 def test_adam_update_refuses_arrays_that_do_not_fit(
@@ -234,7 +234,7 @@ def test_adam_update_refuses_arrays_that_do_not_fit(
 def test_adam_update_refuses_read_only_arrays_and_lists_of_other_lengths() -> None:
     arrays = [np.ones(12, np.float32) for _ in range(4)]
     arrays[0].flags.writeable = False
-    with pytest.raises(ValueError, match="not writeable"):
+    with pytest.raises(ValueError, match="^params: expected arrays that can be written to$"):
         _cpu.adam_update(*([array] for array in arrays), step_size=0.1, **ADAM)
     with pytest.raises(ValueError, match=r"^params: expected four lists of one length$"):
         _cpu.adam_update(arrays[:2], arrays[:1], arrays[:1], arrays[:1], step_size=0.1, **ADAM)
@@ -260,3 +260,24 @@ def test_an_argument_goes_before_the_environment(isa: str, monkeypatch: pytest.M
         functional.pack(*arrays, isa="sse9")
     monkeypatch.setenv("LSTM_EXT_ISA", "")
     assert functional.pack(*arrays).isa == config.available_isas()[0]
+
+
+@pytest.mark.parametrize("position", ["params", "grads", "m", "v"])
+@pytest.mark.parametrize("bad", ["a number", "another size", "another dtype", "strided"])
+def test_adam_update_checks_all_arrays_before_it_changes_any(position: str, bad: str) -> None:
+    lists = {
+        name: [np.ones(4, np.float32), np.ones(6, np.float32)] for name in ("params", "m", "v")
+    }
+    lists["grads"] = [np.ones(4, np.float32), np.ones(6, np.float32)]
+    replacement: Any = {
+        "a number": 1.0,
+        "another size": np.ones(5, np.float32),
+        "another dtype": np.ones(6, np.float16),
+        "strided": np.ones(12, np.float32)[::2],
+    }[bad]
+    lists[position][1] = replacement
+    with pytest.raises(ValueError, match="params|grads|m|v"):
+        _cpu.adam_update(
+            lists["params"], lists["grads"], lists["m"], lists["v"], step_size=0.1, **ADAM
+        )
+    assert all((lists[name][0] == 1).all() for name in ("params", "m", "v"))

@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
@@ -35,27 +36,59 @@ void matmul(const py::array& a, const py::array& b, const py::object& bias, py::
                  {c, left.rows, right.columns, right.columns, 1}, thread_limit(num_threads));
 }
 
+bool is_float32(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }
+
 struct AdamSettings {
   double step_size, beta_1, beta_2, epsilon, decay;
 };
 
-template <class T>
-void adam_update(py::array& param, const py::array& grad, py::array& m, py::array& v,
-                 const AdamSettings& s) {
-  const int64_t size = param.size();
-  const auto flat = [&](py::array& array, const char* name) {
-    if (array.size() != size) refuse(name, std::to_string(size) + " elements");
-    if (!(array.flags() & py::array::c_style)) refuse(name, "a contiguous array");
-    if (!py::isinstance<py::array_t<T>>(array)) refuse(name, "the type of its parameter");
-    return static_cast<T*>(array.mutable_data());
-  };
-  if (grad.size() != size || !(grad.flags() & py::array::c_style) ||
-      !py::isinstance<py::array_t<T>>(grad)) {
-    refuse("grads", "a contiguous array like its parameter");
+// A parameter with its gradient and moments, all contiguous and of one type and size.
+struct AdamArrays {
+  py::array param, grad, m, v;
+
+  AdamArrays(py::handle p, py::handle g, py::handle first, py::handle second)
+      : param(as_array(p, "params")),
+        grad(as_array(g, "grads")),
+        m(as_array(first, "m")),
+        v(as_array(second, "v")) {
+    if (is_float32(param)) {
+      check_all<float>();
+    } else {
+      check_all<double>();
+    }
+    for (const py::array* array : {&param, &m, &v}) {
+      if (!array->writeable()) refuse("params", "arrays that can be written to");
+    }
   }
+
+ private:
+  static py::array as_array(py::handle value, const char* name) {
+    if (!py::isinstance<py::array>(value)) refuse(name, "arrays");
+    return py::reinterpret_borrow<py::array>(value);
+  }
+
+  template <class T>
+  void check_all() const {
+    check_flat<T>(param, "params");
+    check_flat<T>(grad, "grads");
+    check_flat<T>(m, "m");
+    check_flat<T>(v, "v");
+  }
+
+  template <class T>
+  void check_flat(const py::array& array, const char* name) const {
+    if (!py::isinstance<py::array_t<T>>(array)) refuse(name, "the type of its parameter");
+    if (array.size() != param.size()) refuse(name, "the size of its parameter");
+    if (!(array.flags() & py::array::c_style)) refuse(name, "contiguous arrays");
+  }
+};
+
+template <class T>
+void adam_update(AdamArrays& a, const AdamSettings& s) {
+  const auto data = [](py::array& array) { return static_cast<T*>(array.mutable_data()); };
   // The differences in double: 1 - 0.999 in float32 would be off in the fifth digit.
-  best_kernels<T>().adam({size, flat(param, "params"), static_cast<const T*>(grad.data()),
-                          flat(m, "m"), flat(v, "v"), static_cast<T>(s.step_size),
+  best_kernels<T>().adam({a.param.size(), data(a.param), static_cast<const T*>(a.grad.data()),
+                          data(a.m), data(a.v), static_cast<T>(s.step_size),
                           static_cast<T>(1 - s.beta_1), static_cast<T>(1 - s.beta_2),
                           static_cast<T>(s.epsilon), static_cast<T>(1 - s.decay)});
 }
@@ -72,8 +105,6 @@ void activate(const std::string& name, const py::array& x, py::array& out, const
   const py::gil_scoped_release release;
   function(x.size(), in, y);
 }
-
-bool is_float32(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }
 
 }  // namespace
 
@@ -97,13 +128,14 @@ void add_training(py::module_& module) {
           refuse("params", "four lists of one length");
         }
         const AdamSettings settings{step_size, beta_1, beta_2, epsilon, decay};
+        std::vector<AdamArrays> arrays;
+        arrays.reserve(params.size());
         for (std::size_t i = 0; i < params.size(); ++i) {
-          py::array param(py::reinterpret_borrow<py::array>(params[i]));
-          py::array grad(py::reinterpret_borrow<py::array>(grads[i]));
-          py::array m_i(py::reinterpret_borrow<py::array>(m[i]));
-          py::array v_i(py::reinterpret_borrow<py::array>(v[i]));
-          is_float32(param) ? adam_update<float>(param, grad, m_i, v_i, settings)
-                            : adam_update<double>(param, grad, m_i, v_i, settings);
+          arrays.emplace_back(params[i], grads[i], m[i], v[i]);
+        }
+        for (AdamArrays& each : arrays) {
+          is_float32(each.param) ? adam_update<float>(each, settings)
+                                 : adam_update<double>(each, settings);
         }
       },
       "One Adam step over lists of contiguous arrays, in place.", py::arg("params"),

@@ -90,13 +90,16 @@ inline V sigmoid(V x) {
   return select_by_sign(x, e, one) / (one + e);
 }
 
-// -m / (m + 2) with m = e^(-2|x|) - 1, which is accurate near zero, and the sign of x.
+// -m / (e + 1) with e = e^(-2|x|) and m = e - 1, which is accurate near zero, and the sign of x.
+// The divisor is made from the parts of e, not as m + 2, which would round twice.
 template <class V>
 inline V tanh(V x) {
   using K = ExpConstants<typename V::Scalar>;
   const V minus_abs = negative_abs(x);
   const ExpParts<V> parts =
       split_exp(max(V::broadcast(K::kTanhIsOne), minus_abs + minus_abs), typename V::Scalar{0});
-  const V m = fma(parts.power, parts.minus_one, parts.power - V::broadcast(1));
-  return copy_sign((V::broadcast(0) - m) / (m + V::broadcast(2)), x);
+  const V one = V::broadcast(1);
+  const V m = fma(parts.power, parts.minus_one, parts.power - one);
+  const V divisor = fma(parts.power, parts.minus_one, parts.power + one);
+  return copy_sign((V::broadcast(0) - m) / divisor, x);
 }
