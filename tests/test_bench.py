@@ -85,7 +85,7 @@ def test_this_package_has_to_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("peer", [*peers.OURS, *peers.PEERS], ids=lambda p: str(p.name))
-@pytest.mark.parametrize("mode", ["forward", "training"])
+@pytest.mark.parametrize("mode", ["forward", "training", "fit"])
 def test_every_installed_peer_agrees(peer: type[Peer], mode: str) -> None:
     if peers.missing(peer):
         pytest.skip(f"not installed: {peers.missing(peer)}")
@@ -255,7 +255,7 @@ def test_shapes_are_read_and_named() -> None:
         with pytest.raises(ValueError, match="shape: got"):
             parse_shape(text)
     assert {name: len(shapes) for name, shapes in GROUPS.items()} == {
-        "streaming": 5, "sequence": 7, "batch": 3, "large": 3, "training": 7
+        "streaming": 5, "sequence": 7, "batch": 3, "large": 3, "training": 7, "fit": 1
     }  # fmt: skip
 
 
@@ -264,7 +264,7 @@ def test_suites_choose_shapes_and_modes() -> None:
     chosen = settings((), shapes=shapes, modes=modes)
     cases = [(case.group, case.mode) for case in chosen.cases(2)]
     assert cases == [("training", "training")] * 7 + [("batch", "forward")] * 3 + [("", "forward")]
-    assert len(runner.Settings.choose(["grid"], [], None)[0]) == 25
+    assert len(runner.Settings.choose(["grid"], [], None)[0]) == 26
 
 
 def test_several_thread_counts_are_measured_one_after_the_other() -> None:

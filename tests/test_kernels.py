@@ -234,7 +234,7 @@ def test_adam_update_refuses_arrays_that_do_not_fit(
 def test_adam_update_refuses_read_only_arrays_and_lists_of_other_lengths() -> None:
     arrays = [np.ones(12, np.float32) for _ in range(4)]
     arrays[0].flags.writeable = False
-    with pytest.raises(ValueError, match="^params: expected arrays that can be written to$"):
+    with pytest.raises(ValueError, match=r"^params: expected arrays that can be written to$"):
         _cpu.adam_update(*([array] for array in arrays), step_size=0.1, **ADAM)
     with pytest.raises(ValueError, match=r"^params: expected four lists of one length$"):
         _cpu.adam_update(arrays[:2], arrays[:1], arrays[:1], arrays[:1], step_size=0.1, **ADAM)
@@ -276,7 +276,7 @@ def test_adam_update_checks_all_arrays_before_it_changes_any(position: str, bad:
         "strided": np.ones(12, np.float32)[::2],
     }[bad]
     lists[position][1] = replacement
-    with pytest.raises(ValueError, match="params|grads|m|v"):
+    with pytest.raises(ValueError, match=r"params|grads|m|v"):
         _cpu.adam_update(
             lists["params"], lists["grads"], lists["m"], lists["v"], step_size=0.1, **ADAM
         )

@@ -58,14 +58,14 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "Measure named shapes, beside each peer that is installed, in interleaved rounds in one "
         "process. Results are checked before they are timed."
     )
-    suites = ("grid", "streaming", "sequence", "batch", "large", "training")
+    suites = ("grid", "streaming", "sequence", "batch", "large", "training", "fit")
     parser.add_argument(
         "--suite", type=_list_of(suites), metavar="NAMES", help=f"any of {', '.join(suites)}"
     )
     parser.add_argument("--shape", action="append", metavar="B,T,I,H", help="a shape; repeatable")
     parser.add_argument(
-        "--mode", type=_list_of(("forward", "stream", "training")), metavar="MODES",
-        help="any of forward, stream, training; by default each suite's own",
+        "--mode", type=_list_of(("forward", "stream", "training", "fit")), metavar="MODES",
+        help="any of forward, stream, training, fit; by default each suite's own",
     )  # fmt: skip
     parser.add_argument("--threads", type=_integers, metavar="N[,N]", help="for every subject")
     parser.add_argument("--isa", choices=_cpu.available_isas(), help="force an instruction set")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _cpu
+from .fit import EPOCHS, SAMPLES
 from .grid import Shape
 
 __all__ = ["Ceilings", "floor_seconds", "measure_ceilings"]
@@ -61,7 +62,8 @@ def floor_seconds(shape: Shape, mode: str, dtype: str, threads: int, ceilings: C
 
     projection = phase(batch * steps, features)
     recurrence = steps * phase(batch, units)
-    if mode != "training":
+    if mode in ("forward", "stream"):
         return projection + recurrence
     # Backward: d_h in every step, d_x, and the gradients of both matrices over all steps.
-    return 3 * projection + 2 * recurrence + phase(batch * steps, units)
+    step_seconds = 3 * projection + 2 * recurrence + phase(batch * steps, units)
+    return step_seconds * EPOCHS * -(-SAMPLES // batch) if mode == "fit" else step_seconds

@@ -19,7 +19,7 @@ from .peers.base import Unsupported
 __all__ = ["Settings", "run"]
 
 
-_OWN_MODES = {"streaming": ("forward", "stream"), "training": ("training",)}
+_OWN_MODES = {"streaming": ("forward", "stream"), "training": ("training",), "fit": ("fit",)}
 
 
 class Settings(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case
+from ..fit import EPOCHS
 from .base import Array, Peer
 
 __all__ = ["Keras"]
@@ -18,7 +19,7 @@ class Keras(Peer):
 
     name = "keras"
     requires = ("keras", "tensorflow")
-    modes = ("forward", "stream", "training")
+    modes = ("forward", "stream", "training", "fit")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -33,6 +34,9 @@ class Keras(Peer):
             pass
         import keras
 
+        if case.mode == "fit":
+            self._keras = keras
+            return
         layer = keras.layers.LSTM(case.shape.H, return_sequences=True)
         layer.build(case.x.shape)
         layer.set_weights(list(case.weights))
@@ -53,10 +57,24 @@ class Keras(Peer):
 
     def run(self) -> Any:
         """Run the traced function."""
+        if self.case.mode == "fit":
+            return self._fit()
         return self._function(self._x)
+
+    def _fit(self) -> Any:
+        """Train a model, from the case's weights, as a user does; return it."""
+        case, layers = self.case, self._keras.layers
+        stack = [self._keras.Input(case.x.shape[1:]), layers.LSTM(case.shape.H), layers.Dense(1)]
+        model = self._keras.Sequential(stack)
+        model.compile(optimizer="adam", loss="mse")
+        model.set_weights([*case.weights, case.dense_kernel, case.dense_bias])
+        model.fit(case.x, case.y, batch_size=case.shape.B, epochs=EPOCHS, shuffle=False, verbose=0)
+        return model
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
+        if self.case.mode == "fit":
+            return self._fit().predict(self.case.x, verbose=0), None
         if self.case.mode != "training":
             return np.asarray(self.run()), None
         output, gradients = self.run()

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import LSTM, functional, set_num_threads
+from ... import LSTM, Dense, Input, Sequential, functional, set_num_threads
 from ..cases import Case
+from ..fit import EPOCHS
 from .base import Array, Peer, Unsupported
 
 __all__ = ["Ours"]
@@ -17,7 +18,7 @@ class Ours(Peer):
     """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients."""
 
     name = "lstm_ext"
-    modes = ("forward", "stream", "training")
+    modes = ("forward", "stream", "training", "fit")
     dtypes = ("float32", "float64")
 
     def __init__(self, case: Case) -> None:
@@ -28,7 +29,12 @@ class Ours(Peer):
         self._layer.set_weights(list(case.weights))
         # Forced for the life of the layer, whose weights are not changed again.
         self._layer._packed = functional.pack(*case.weights, isa=case.isa)
-        runs = {"forward": self._forward, "stream": self._step, "training": self._train}
+        runs = {
+            "forward": self._forward,
+            "stream": self._step,
+            "training": self._train,
+            "fit": self._fit,
+        }
         self.run = runs[case.mode]  # type: ignore[method-assign]
         if case.mode == "stream":
             if case.shape.T != 1:
@@ -48,6 +54,14 @@ class Ours(Peer):
         outputs, backward = functional.lstm_vjp(self.case.x, weights)
         return outputs[0], backward(self.case.d_output, need_state=False, consume=True)
 
+    def _fit(self) -> Sequential:
+        case = self.case
+        model = Sequential([Input(case.x.shape[1:]), LSTM(case.shape.H), Dense(1)])
+        model.compile(optimizer="adam", loss="mse")
+        model.set_weights([*case.weights, case.dense_kernel, case.dense_bias])
+        model.fit(case.x, case.y, batch_size=case.shape.B, epochs=EPOCHS, shuffle=False, verbose=0)
+        return model
+
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
         if self.case.mode == "forward":
@@ -55,5 +69,7 @@ class Ours(Peer):
         if self.case.mode == "stream":
             self._stream.reset()
             return self._step()[:, None].copy(), None
+        if self.case.mode == "fit":
+            return self._fit().predict(self.case.x, verbose=0), None
         output, gradients = self._train()
         return output, gradients.kernel

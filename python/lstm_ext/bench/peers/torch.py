@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 
 from ..cases import Case
+from ..fit import EPOCHS
 from .base import Array, Peer
 
 __all__ = ["Torch"]
@@ -17,7 +19,7 @@ class Torch(Peer):
 
     name = "torch"
     requires = ("torch",)
-    modes = ("forward", "stream", "training")
+    modes = ("forward", "stream", "training", "fit")
     dtypes = ("float32", "float64")
 
     def __init__(self, case: Case) -> None:
@@ -39,6 +41,8 @@ class Torch(Peer):
 
     def run(self) -> Any:
         """Run the module."""
+        if self.case.mode == "fit":
+            return self._fit()
         if self.case.mode != "training":
             with self._torch.inference_mode():
                 return self._lstm(self._x)[0]
@@ -47,6 +51,29 @@ class Torch(Peer):
         output, _ = self._lstm(x)
         output.backward(self._d_output)
         return output
+
+    def _fit(self) -> Any:
+        """Train as a plain loop does, from the case's weights; return the prediction."""
+        torch, case = self._torch, self.case
+        lstm = copy.deepcopy(self._lstm)
+        dense = torch.nn.Linear(case.shape.H, 1)
+        with torch.no_grad():
+            dense.weight.copy_(torch.from_numpy(case.dense_kernel.T.copy()))
+            dense.bias.zero_()
+        # Keras has one bias, torch two that add up: only one is trained.
+        lstm.bias_hh_l0.requires_grad_(False)
+        parameters = [p for p in (*lstm.parameters(), *dense.parameters()) if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, 0.001, eps=1e-7)
+        targets = torch.from_numpy(case.y)
+        for _ in range(EPOCHS):
+            for x, y in zip(self._x.split(case.shape.B), targets.split(case.shape.B), strict=True):
+                optimizer.zero_grad()
+                output, _ = lstm(x)
+                loss = torch.nn.functional.mse_loss(dense(output[:, -1]), y)
+                loss.backward()
+                optimizer.step()
+        with torch.inference_mode():
+            return dense(lstm(self._x)[0][:, -1])
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
