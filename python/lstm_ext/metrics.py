@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,9 @@ class Metric(Configurable):
     name : str, optional
         By default the class's name in snake case.
     """
+
+    #: Which way is better, for callbacks that wait for it.
+    larger_is_better: ClassVar[bool] = False
 
     def __init__(self, name: str | None = None, **unsupported: Any) -> None:
         check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
@@ -169,6 +172,8 @@ class Accuracy(_Compared):
     The name "accuracy" means `AccuracyByShapes`, as in Keras; this class is asked for as an object.
     """
 
+    larger_is_better = True
+
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
         return np.asarray(pred == true)
@@ -183,6 +188,8 @@ class BinaryAccuracy(_Compared):
     threshold : float
         Larger is 1.
     """
+
+    larger_is_better = True
 
     def __init__(self, name: str | None = None, threshold: float = 0.5, **unsupported: Any) -> None:
         super().__init__(name, **unsupported)
@@ -200,6 +207,8 @@ class BinaryAccuracy(_Compared):
 class CategoricalAccuracy(_Compared):
     """The share of samples whose largest y_pred is where the largest y_true is."""
 
+    larger_is_better = True
+
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
         return np.asarray(true.argmax(axis=-1) == pred.argmax(axis=-1))
@@ -207,6 +216,8 @@ class CategoricalAccuracy(_Compared):
 
 class SparseCategoricalAccuracy(_Compared):
     """The share of samples whose largest y_pred is at the class number y_true."""
+
+    larger_is_better = True
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         return np.asarray(as_labels(y_true, y_pred) == y_pred.argmax(axis=-1))
@@ -218,6 +229,8 @@ class AccuracyByShapes(_Compared):
     Binary if y_pred's last axis has size 1; else sparse if y_true has fewer axes or a last one of
     size 1; else categorical.
     """
+
+    larger_is_better = True
 
     def __init__(self, name: str | None = "accuracy", **unsupported: Any) -> None:
         super().__init__(name, **unsupported)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -20,6 +21,10 @@ Shape = tuple[int | None, ...]
 LayerBackward = Callable[[Array, bool], tuple[Array | None, list[Array]]]
 
 _names: Counter[str] = Counter()
+
+# Held while weights are made or laid out anew, which layers do late, perhaps called by several
+# threads at once. One for all layers, so that a layer can be copied.
+changing = threading.RLock()
 
 # Arguments of Keras's layers that are not there yet, with Keras's defaults.
 _UNSUPPORTED = {"activity_regularizer": None, "autocast": True}
@@ -41,6 +46,8 @@ class Layer:
         Whether training changes the weights.
     input_shape : tuple, optional
         The shape of one sample; for the first layer of a model, in place of an `Input`.
+    input_dim : int, optional
+        Short for ``input_shape=(input_dim,)``.
     """
 
     #: Classes by name, for `from_config` of a model; filled as subclasses are defined.
@@ -56,13 +63,18 @@ class Layer:
         dtype: str | None = None,
         trainable: bool = True,
         input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
         **unsupported: Any,
     ) -> None:
         check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
-        self.name = _unique_name(snake_case(type(self).__name__)) if name is None else str(name)
+        self.name = unique_name(snake_case(type(self).__name__)) if name is None else str(name)
         self._dtype = _check_dtype(dtype)
         self.trainable = bool(trainable)
-        self.input_shape = None if input_shape is None else (None, *input_shape)
+        if input_dim is not None:
+            if input_shape is not None:
+                raise ValueError(f"input_dim: got {input_dim} beside input_shape, expected one")
+            input_shape = (check_size(input_dim, "input_dim"),)
+        self.input_shape = None if input_shape is None else (None, *check_shape(input_shape))
         self.built = False
         self._weights: dict[str, Array] = {}
 
@@ -93,10 +105,20 @@ class Layer:
 
     def prepare(self, x: ArrayLike) -> Array:
         """Convert an input, and build the layer for it if that has not been done."""
-        inputs = as_numbers(x, "x", self._dtype)
-        if not self.built:
-            self.build((None, *inputs.shape[1:]))
+        inputs = self.convert(x)
+        self.build_once((None, *inputs.shape[1:]))
         return inputs
+
+    def convert(self, x: ArrayLike) -> Array:
+        """Return an input as an array of the kind that the layer takes."""
+        return as_numbers(x, "x", self._dtype)
+
+    def build_once(self, input_shape: Shape) -> None:
+        """Build the layer if that has not been done, by whichever thread comes first."""
+        if not self.built:
+            with changing:
+                if not self.built:
+                    self.build(input_shape)
 
     # ---- weights ----
 
@@ -195,8 +217,10 @@ class Layer:
         return f"<{type(self).__name__} {self.name}{'' if self.built else ', not built'}>"
 
 
-def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
+def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any] | None) -> Array:
     """Return `value` as an array of `dtype`, converting numbers as Keras does.
+
+    With a dtype of None, its own is kept.
 
     Raises
     ------
@@ -213,7 +237,7 @@ def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
         raise ValueError(f"{name}: expected an array of numbers, got {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: got an array of {array.dtype}, expected real numbers")
-    return array.astype(dtype)
+    return array if dtype is None else array.astype(dtype)
 
 
 def check_size(value: Any, name: str) -> int:
@@ -227,43 +251,66 @@ def check_size(value: Any, name: str) -> int:
     return size
 
 
+def check_shape(shape: Any, name: str = "input_shape") -> Shape:
+    """Return `shape` as a tuple of sizes, None where it varies, or raise naming it."""
+    if isinstance(shape, (str, bytes)) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"{name}: got {shape!r}, expected a tuple of sizes, as in (5, 10)")
+    # An axis may be empty: of sequences without a step there are outputs as well.
+    return tuple(size if size is None or size == 0 else check_size(size, name) for size in shape)
+
+
 def check_rate(value: Any, name: str) -> float:
-    """Return `value` as a float in [0, 1), or raise naming it."""
+    """Return `value` as a float in [0, 1], or raise naming it."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{name}: got {value!r}, expected a number")
-    if not 0 <= value < 1:
-        raise ValueError(f"{name}: got {value}, expected 0 to 1, without 1")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: got {value}, expected 0 to 1")
     return float(value)
 
 
-def last_axis(input_shape: Shape, rank: int | None, layer: str) -> int:
-    """Return the number of features of an input shape, or raise if it has none or a wrong rank."""
+def last_axis(
+    input_shape: Shape, rank: int | None, layer: str, built_for: int | None = None
+) -> int:
+    """Return the number of features of an input shape.
+
+    Raises
+    ------
+    ValueError
+        If the rank is another than `rank`, or the number is not known, zero, or another than
+        `built_for`; the message names `layer`.
+    """
     if rank is not None and len(input_shape) != rank:
         raise ValueError(f"{layer}: got an input of shape {input_shape}, expected {rank} axes")
     if len(input_shape) < 2 or input_shape[-1] is None or input_shape[-1] == 0:
         raise ValueError(
             f"{layer}: got an input of shape {input_shape}, expected a last axis of known size"
         )
+    if built_for is not None and input_shape[-1] != built_for:
+        raise ValueError(
+            f"{layer}: got an input of shape {input_shape}, expected {built_for} features, for "
+            "which it was built"
+        )
     return input_shape[-1]
+
+
+def unique_name(base: str) -> str:
+    """Return `base` for the first that asks, then base_1 and so on."""
+    count = _names[base]
+    _names[base] += 1
+    return f"{base}_{count}" if count else base
 
 
 def _check_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         result = np.dtype("float32" if dtype is None else dtype)
-    except TypeError:
-        result = None
-    if result not in (np.dtype("float32"), np.dtype("float64")):
-        raise ValueError(f"dtype: got {dtype!r}, expected 'float32' or 'float64'")
-    return result
+        if result.name in ("float32", "float64"):
+            return result.newbyteorder("=")
+    except (TypeError, ValueError, SyntaxError):  # NumPy evaluates some strings
+        pass
+    raise ValueError(f"dtype: got {dtype!r}, expected 'float32' or 'float64'")
 
 
 def _read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _unique_name(base: str) -> str:
-    count = _names[base]
-    _names[base] += 1
-    return f"{base}_{count}" if count else base

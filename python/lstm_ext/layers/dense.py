@@ -80,7 +80,8 @@ class Dense(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (..., units)."""
-        last_axis(input_shape, None, self.name)
+        kernel = self._weights.get("kernel")
+        last_axis(input_shape, None, self.name, None if kernel is None else kernel.shape[0])
         return (*input_shape[:-1], self.units)
 
     def _forward(self, x: Array, training: bool) -> Array:

@@ -24,7 +24,7 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float
-        The share, in [0, 1).
+        The share, in [0, 1].
     noise_shape : sequence of int or None, optional
         The shape of the mask; axes of size 1 are dropped together, None takes the input's size.
     seed : int, optional
@@ -66,7 +66,7 @@ class Dropout(Layer):
             raise ValueError(f"noise_shape: got {shape}, expected {x.ndim} axes for x {x.shape}")
         sizes = [x.shape[i] if size is None else size for i, size in enumerate(shape)]
         kept = (self._generator or random.generator()).random(sizes) >= self.rate
-        return np.asarray(kept * x.dtype.type(1 / (1 - self.rate)))
+        return np.asarray(kept * x.dtype.type(1 / (1 - self.rate) if self.rate < 1 else 0))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class Embedding(Layer):
         seed: int | None = None,
         **options: Any,
     ) -> None:
+        if options.pop("input_length", None) is not None:
+            warnings.warn("input_length has no effect, as in Keras; leave it out", stacklevel=2)
         unsupported = {key: options.pop(key) for key in _UNSUPPORTED if key in options}
         check_unsupported("Embedding", unsupported, _UNSUPPORTED)
         super().__init__(**options)
@@ -74,7 +77,7 @@ class Embedding(Layer):
         """Return (..., output_dim)."""
         return (*input_shape, self.output_dim)
 
-    def prepare(self, x: ArrayLike) -> Array:
+    def convert(self, x: ArrayLike) -> Array:
         """Convert to whole numbers, as Keras does, and check that each has a row."""
         if not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
             x = as_numbers(x, "x", np.dtype(np.float64)).astype(np.int64)
@@ -82,8 +85,6 @@ class Embedding(Layer):
             raise ValueError(
                 f"x: got numbers from {x.min()} to {x.max()}, expected 0 to {self.input_dim - 1}"
             )
-        if not self.built:
-            self.build((None, *x.shape[1:]))
         return x
 
     def _forward(self, x: Array, training: bool) -> Array:

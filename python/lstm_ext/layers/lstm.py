@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import activations, functional, initializers
 from .._registry import check_unsupported, serialize
 from ..streaming import Stream
-from .base import Layer, LayerBackward, Shape, as_numbers, check_size, last_axis
+from .base import Layer, LayerBackward, Shape, as_numbers, changing, check_size, last_axis
 
 __all__ = ["LSTM"]
 
@@ -142,7 +142,8 @@ class LSTM(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, T, H) or (B, H)."""
-        last_axis(input_shape, 3, self.name)
+        kernel = self._weights.get("kernel")
+        last_axis(input_shape, 3, self.name, None if kernel is None else kernel.shape[0])
         if self.return_sequences:
             return (input_shape[0], input_shape[1], self.units)
         return (input_shape[0], self.units)
@@ -176,7 +177,7 @@ class LSTM(Layer):
             check_unsupported("LSTM", {"mask": mask}, {"mask": None})
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
-        state = self._state if initial_state is None else self._as_state(initial_state)
+        state = self._kept_state(x) if initial_state is None else self._as_state(initial_state)
         output, h, c = functional.lstm(
             x,
             self._packed or self._pack(),
@@ -193,7 +194,7 @@ class LSTM(Layer):
         (output, h, c), pull_back = functional.lstm_vjp(
             x,
             self._packed or self._pack(),
-            initial_state=self._state,
+            initial_state=self._kept_state(x),
             go_backwards=self.go_backwards,
             return_sequences=self.return_sequences,
         )
@@ -227,13 +228,29 @@ class LSTM(Layer):
 
     def _pack(self) -> functional.PackedWeights:
         """Lay the weights out for the kernels, and keep that until they change."""
-        packed = functional.pack(*self._weights.values())
-        self._packed = packed
+        with changing:
+            packed = functional.pack(*self._weights.values())
+            self._packed = packed
         return packed
 
     def weights_changed(self) -> None:
         """Drop the packed weights: they were made from others."""
-        self._packed = None
+        with changing:  # else a thread that packs now could put back what it began before
+            self._packed = None
+
+    def _kept_state(self, x: Array) -> tuple[Array, Array] | None:
+        """Return the state that the last call ended with, or raise if x is another batch."""
+        state = self._state
+        if state is not None and x.ndim == 3 and len(x) != len(state[0]):
+            raise ValueError(
+                f"x: got {len(x)} sequences, expected {len(state[0])}, of which the stateful layer "
+                f"{self.name} keeps the state; reset_state() forgets it"
+            )
+        return state
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For copies: packed weights belong to this process and are soon made anew.
+        return {**self.__dict__, "_packed": None}
 
     def _as_state(self, state: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
         if not isinstance(state, (tuple, list)) or len(state) != 2:
@@ -285,6 +302,8 @@ class LSTM(Layer):
         return {
             **super().get_config(),
             "units": self.units,
+            "activation": "tanh",
+            "recurrent_activation": "sigmoid",
             "use_bias": self.use_bias,
             "kernel_initializer": serialize(self.kernel_initializer),
             "recurrent_initializer": serialize(self.recurrent_initializer),
@@ -294,5 +313,6 @@ class LSTM(Layer):
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
             "stateful": self.stateful,
+            "unroll": self.unroll,
             "seed": self.seed,
         }

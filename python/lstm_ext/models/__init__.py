@@ -1,6 +1,7 @@
 """Models: layers in a row, their training and their files."""
 
-from .callbacks import Callback, EarlyStopping, History, ModelCheckpoint
+from .. import callbacks
+from ..callbacks import Callback, EarlyStopping, History, ModelCheckpoint
 from .saving import load_model
 from .sequential import Sequential
 
@@ -10,5 +11,6 @@ __all__ = [
     "History",
     "ModelCheckpoint",
     "Sequential",
+    "callbacks",
     "load_model",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._registry import check_number
 from ..layers.base import as_numbers
 
 __all__ = ["Data"]
@@ -25,27 +26,29 @@ class Data(NamedTuple):
     @classmethod
     def check(
         cls,
-        x: ArrayLike,
+        x: Array,
         y: ArrayLike,
         weight: ArrayLike | None,
         dtype: np.dtype[Any],
     ) -> Data:
-        """Convert, and compare the numbers of samples.
+        """Convert y and the weights for an x that is ready, and compare the numbers of samples.
+
+        Whole numbers in y stay as they are, since they may be labels.
 
         Raises
         ------
         TypeError, ValueError
             If an array holds no numbers, is ragged, or has another number of samples than x.
         """
-        samples = _as_samples(x, "x", dtype)
-        targets = _as_samples(y, "y", dtype)
+        if not (isinstance(y, np.ndarray) and y.dtype.kind in "iu"):
+            y = as_numbers(y, "y", dtype)
         weights = None if weight is None else as_numbers(weight, "sample_weight", dtype)
-        for name, array in (("y", targets), ("sample_weight", weights)):
-            if array is not None and (array.ndim == 0 or len(array) != len(samples)):
+        for name, array in (("y", y), ("sample_weight", weights)):
+            if array is not None and (array.ndim == 0 or len(array) != len(x)):
                 raise ValueError(
-                    f"{name}: got shape {array.shape}, expected {len(samples)} samples as in x"
+                    f"{name}: got shape {array.shape}, expected {len(x)} samples as in x"
                 )
-        return cls(samples, targets, weights)
+        return cls(x, y, weights)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,9 +68,34 @@ class Data(NamedTuple):
             raise ValueError(f"validation_split: got {share}, which leaves a part of x empty")
         return self._map(lambda a: a[:at]), self._map(lambda a: a[at:])
 
-    def shuffled(self, order: NDArray[np.intp]) -> Data:
-        """Return the samples in another order, as contiguous copies."""
-        return self._map(lambda a: a[order])
+    def weighted_by_class(self, class_weight: Mapping[int, float]) -> Data:
+        """Return the samples with weights by their class; 1 for classes that have none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `class_weight` is no mapping of numbers, or there are weights already.
+        """
+        if not isinstance(class_weight, Mapping):
+            raise TypeError(f"class_weight: got {class_weight!r}, expected a dict")
+        if self.weight is not None:
+            raise ValueError("class_weight: got it beside sample_weight, expected one of them")
+        classes = self.y
+        if classes.ndim > 1:
+            classes = classes[..., 0] if classes.shape[-1] == 1 else classes.argmax(axis=-1)
+        if classes.ndim != 1:
+            raise ValueError(
+                f"class_weight: got y of shape {self.y.shape}, expected (B,) or (B, C)"
+            )
+        classes = np.rint(classes)
+        weight = np.ones(len(self), np.float32)
+        for number, value in class_weight.items():
+            weight[classes == number] = check_number(value, f"class_weight[{number!r}]")
+        return self._replace(weight=weight)
+
+    def shuffled(self, order: NDArray[np.intp] | None) -> Data:
+        """Return the samples in another order, as contiguous copies; as they are for None."""
+        return self if order is None else self._map(lambda a: a[order])
 
     def batches(self, size: int) -> Iterator[Data]:
         """Yield views of `size` samples each, the last one perhaps smaller."""
@@ -79,14 +107,3 @@ class Data(NamedTuple):
     def _map(self, function: Callable[[Array], Array]) -> Data:
         weight = None if self.weight is None else function(self.weight)
         return Data(function(self.x), function(self.y), weight)
-
-
-def _as_samples(value: ArrayLike, name: str, dtype: np.dtype[Any]) -> Array:
-    """Return an array; floats in `dtype`, whole numbers as they are, since they may be labels."""
-    if hasattr(value, "__next__") or callable(value):
-        raise TypeError(f"{name}: got {type(value).__name__}, expected an array")
-    if not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
-        value = as_numbers(value, name, dtype)
-    if value.ndim == 0:
-        raise ValueError(f"{name}: got a single number, expected an array of samples")
-    return value

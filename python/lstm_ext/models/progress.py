@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from .sequential import Sequential
 
 __all__ = ["ProgressLine", "print_summary"]
 
 _BAR_WIDTH = 20
+_COLUMN_WIDTHS = (33, 24, 15)  # of a summary, at least
 _SECONDS_BETWEEN_UPDATES = 0.05
 
 
@@ -82,10 +85,12 @@ def print_summary(model: Sequential, print_fn: Callable[[str], Any] | None = Non
             output = str(shape)
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         rows.append((f"{layer.name} ({type(layer).__name__})", output, count))
-    widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
-    total = sum(layer.count_params() for layer in model.layers)
-    trainable = sum(layer.count_params() for layer in model.layers if layer.trainable)
-    size = sum(w.nbytes for layer in model.layers for w in layer.weights)
+    widths = [
+        max(least, *(len(row[column]) + 2 for row in rows))
+        for column, least in enumerate(_COLUMN_WIDTHS)
+    ]
+    trained = [w for layer in model.layers if layer.trainable for w in layer.weights]
+    frozen = [w for layer in model.layers if not layer.trainable for w in layer.weights]
     lines = [
         f'Model: "{model.name}"',
         _rule("┏", "┳", "┓", "━", widths),
@@ -97,9 +102,9 @@ def print_summary(model: Sequential, print_fn: Callable[[str], Any] | None = Non
             lines.append(_rule("├", "┼", "┤", "─", widths))
         lines.append(_row(row, widths, "│"))
     lines.append(_rule("└", "┴", "┘", "─", widths))
-    lines.append(f" Total params: {total:,} ({_bytes(size)})")
-    lines.append(f" Trainable params: {trainable:,}")
-    lines.append(f" Non-trainable params: {total - trainable:,}")
+    lines.append(f" Total params: {_count(trained + frozen)}")
+    lines.append(f" Trainable params: {_count(trained)}")
+    lines.append(f" Non-trainable params: {_count(frozen)}")
     (print_fn or print)("\n".join(lines))
 
 
@@ -110,6 +115,10 @@ def _rule(left: str, middle: str, right: str, line: str, widths: Sequence[int]) 
 def _row(cells: Sequence[str], widths: Sequence[int], edge: str) -> str:
     left = [f" {cell}".ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
     return edge + edge.join([*left, f"{cells[2]} ".rjust(widths[2])]) + edge
+
+
+def _count(weights: Sequence[NDArray[Any]]) -> str:
+    return f"{sum(w.size for w in weights):,} ({_bytes(sum(w.nbytes for w in weights))})"
 
 
 def _bytes(size: float) -> str:

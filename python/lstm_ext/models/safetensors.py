@@ -7,11 +7,11 @@ maps names to ``{"dtype", "shape", "data_offsets"}`` and "__metadata__" to strin
 from __future__ import annotations
 
 import json
+import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 
 # As in the format's own reader; a header beyond it is not one.
 _MAX_HEADER = 100_000_000
+
+_MAX_AXES = 32  # as many as every NumPy can have
+
+_O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would change bytes that look like line ends
 
 
 def write_file(
@@ -53,8 +57,9 @@ def write_file(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # aligns the data
 
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f"{target.name}.{os.urandom(6).hex()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(len(text).to_bytes(8, "little"))
@@ -63,13 +68,11 @@ def write_file(
                 file.write(np.ascontiguousarray(array).tobytes())
             file.flush()
             os.fsync(file.fileno())
-        if not target.exists():
-            Path(temporary).chmod(0o666 & ~_umask())
-        else:
-            Path(temporary).chmod(target.stat().st_mode & 0o777)
-        Path(temporary).replace(target)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o777)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -79,32 +82,23 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str,
     Raises
     ------
     ValueError
-        If the file is cut off or not of this format; the message names the file. Never more memory
-        is used than the file is long.
+        If the file is cut off or not of this format; the message names the file. The arrays never
+        take more memory than the file is long.
     OSError
         If it cannot be read.
     """
-    size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > min(_MAX_HEADER, size - 8):
             raise ValueError(f"{path}: cut off, or not a safetensors file")
         header = _parse_header(file.read(length), path)
-        data = file.read()
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: its metadata are no JSON object")
-    arrays = {}
-    expected = 0
-    for name, entry in sorted(header.items(), key=lambda item: _offsets(item[1], path)):
-        begin, end = _offsets(entry, path)
-        if begin != expected:
-            raise ValueError(f"{path}: the data of {name!r} overlap others or leave a gap")
-        arrays[name] = _array(name, entry, data[begin:end], path)
-        expected = end
-    if expected != len(data):
-        raise ValueError(f"{path}: holds {len(data)} bytes of data, its header tells of {expected}")
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise ValueError(f"{path}: its metadata are no JSON object")
+        entries = _check_entries(header, size - 8 - length, path)
+        arrays = {name: _read_array(file, entry, path) for name, entry in entries}
     return arrays, {str(key): str(value) for key, value in metadata.items()}
 
 
@@ -118,33 +112,48 @@ def _parse_header(text: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     return header
 
 
+def _check_entries(
+    header: Mapping[str, Any], size: int, path: str | os.PathLike[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries in the order of their data, which has to fill `size` bytes."""
+    entries = sorted(header.items(), key=lambda item: _offsets(item[1], path))
+    expected = 0
+    for name, entry in entries:
+        begin, end = _offsets(entry, path)
+        code, shape = _DTYPES.get(str(entry.get("dtype"))), entry.get("shape")
+        if begin != expected:
+            raise ValueError(f"{path}: the data of {name!r} overlap others or leave a gap")
+        if code is None:
+            raise ValueError(f"{path}: {name!r} has dtype {entry.get('dtype')!r}, which is unknown")
+        if not isinstance(shape, list) or len(shape) > _MAX_AXES or not _are_sizes(shape):
+            raise ValueError(f"{path}: {name!r} has shape {shape!r}, expected whole numbers")
+        if math.prod(shape) * np.dtype(code).itemsize != end - begin:
+            raise ValueError(f"{path}: {name!r} of shape {shape} has {end - begin} bytes of data")
+        expected = end
+    if expected != size:
+        raise ValueError(f"{path}: holds {size} bytes of data, its header tells of {expected}")
+    return entries
+
+
 def _offsets(entry: Any, path: str | os.PathLike[str]) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not (
-        isinstance(offsets, list)
-        and len(offsets) == 2
-        and all(isinstance(o, int) for o in offsets)
-        and 0 <= offsets[0] <= offsets[1]
-    ):
-        raise ValueError(f"{path}: its header has an entry without valid data_offsets")
-    return offsets[0], offsets[1]
+    if isinstance(offsets, list) and len(offsets) == 2 and _are_sizes(offsets):
+        begin, end = offsets
+        if begin <= end:
+            return begin, end
+    raise ValueError(f"{path}: its header has an entry without valid data_offsets")
 
 
-def _array(name: str, entry: dict[str, Any], data: bytes, path: str | os.PathLike[str]) -> Array:
-    code, shape = _DTYPES.get(str(entry.get("dtype"))), entry.get("shape")
-    if code is None:
-        raise ValueError(f"{path}: {name!r} has dtype {entry.get('dtype')!r}, which is unknown")
-    if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise ValueError(f"{path}: {name!r} has shape {shape!r}, expected whole numbers")
-    count = 1
-    for n in shape:
-        count *= n
-    if count * np.dtype(code).itemsize != len(data):
-        raise ValueError(f"{path}: {name!r} of shape {shape} has {len(data)} bytes of data")
-    return np.frombuffer(data, code).reshape(shape).copy()
+def _are_sizes(values: list[Any]) -> bool:
+    return all(type(n) is int and 0 <= n < 2**63 for n in values)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _read_array(file: BinaryIO, entry: dict[str, Any], path: str | os.PathLike[str]) -> Array:
+    begin, end = entry["data_offsets"]
+    data = np.frombuffer(bytearray(file.read(end - begin)), np.uint8)
+    if data.size != end - begin:
+        raise ValueError(f"{path}: cut off while it was read")
+    try:
+        return data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except ValueError as error:  # an empty array can have a shape beyond what NumPy holds
+        raise ValueError(f"{path}: shape {entry['shape']}: {error}") from None

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from .. import losses, metrics, optimizers
 from .._registry import serialize
+from ..initializers import Initializer
 from ..layers import Layer
 from . import safetensors
 
@@ -66,9 +72,11 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         raise ValueError(f"{path}: no model of lstm_ext; its format is {metadata.get('format')!r}")
     try:
         description = json.loads(metadata["model"])
-        model = Sequential([_layer(entry) for entry in description["layers"]], description["name"])
-        if description["input_shape"] is not None:
-            model.build(tuple(description["input_shape"]))
+        layers = [_layer(entry) for entry in description["layers"]]
+        with _nothing_drawn(layers):
+            model = Sequential(layers, name=description["name"])
+            if description["input_shape"] is not None:
+                model.build(description["input_shape"])
         _set_weights(model, arrays)
         if training := description.get("training"):
             model.compile(
@@ -77,7 +85,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
                 metrics=[metrics.get(metric) for metric in training["metrics"]],
             )
             _set_optimizer_state(model, arrays, training["iterations"])
-    except (KeyError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+    except Exception as error:  # there is no telling what a description from outside can provoke
         raise ValueError(f"{path}: does not fit together: {error}") from error
     return model
 
@@ -127,3 +135,31 @@ def _layer(entry: dict[str, Any]) -> Layer:
         known = ", ".join(sorted(Layer.classes))
         raise ValueError(f"layer {entry['class_name']!r} is unknown; known are {known}")
     return kind.from_config(entry["config"])
+
+
+class _Unwritten(Initializer):
+    """Gives memory that is not touched until the weights of the file come into it."""
+
+    def __call__(self, shape: Iterable[int], dtype: DTypeLike = "float32") -> NDArray[Any]:
+        return np.zeros(tuple(shape), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+@contextmanager
+def _nothing_drawn(layers: Sequence[Layer]) -> Iterator[None]:
+    """Have the layers built without initial weights, which take time and random numbers."""
+    replaced = [
+        (layer, name, value)
+        for layer in layers
+        for name, value in vars(layer).items()
+        if isinstance(value, Initializer)
+    ]
+    for layer, name, _ in replaced:
+        setattr(layer, name, _Unwritten())
+    try:
+        yield
+    finally:
+        for layer, name, value in replaced:
+            setattr(layer, name, value)

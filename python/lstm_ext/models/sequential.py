@@ -6,11 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..layers import LSTM, Input, Layer
-from ..layers.base import Shape, as_numbers
+from ..layers.base import Shape, check_shape, unique_name
 from ..streaming import ModelStream
 from . import saving
 from .progress import print_summary
@@ -27,12 +26,14 @@ class Sequential(Trainable):
     Parameters
     ----------
     layers : sequence of Layer, optional
-    name : str
+    name : str, optional
+        By default "sequential", numbered from the second on.
     """
 
-    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
+    def __init__(self, layers: Sequence[Layer] | None = None, *, name: str | None = None) -> None:
         super().__init__()
-        self.name = "sequential" if name is None else name
+        self.name = unique_name("sequential") if name is None else name
+        #: The layers, with the `Input`.
         self.declared_layers: list[Layer] = []
         self.input_shape: Shape | None = None
         for layer in layers or ():
@@ -41,7 +42,8 @@ class Sequential(Trainable):
     @property
     def layers(self) -> list[Layer]:  # type: ignore[override]
         """The layers, without the `Input`."""
-        return [layer for layer in self.declared_layers if not isinstance(layer, Input)]
+        declared = bool(self.declared_layers) and isinstance(self.declared_layers[0], Input)
+        return self.declared_layers[1 if declared else 0 :]
 
     @property
     def built(self) -> bool:
@@ -92,18 +94,18 @@ class Sequential(Trainable):
         Raises
         ------
         ValueError
-            If a layer cannot take what comes to it.
+            If a layer cannot take what comes to it; none is built then.
         """
-        shape = (None, *tuple(input_shape)[1:])
+        shape = check_shape(input_shape)
         self._build_from(shape)
         self.input_shape = shape
 
     def _build_from(self, shape: Shape) -> None:
+        shapes = [shape]
         for layer in self.layers:
-            output = layer.compute_output_shape(shape)
-            if not layer.built:
-                layer.build(shape)
-            shape = output
+            shapes.append(layer.compute_output_shape(shapes[-1]))
+        for layer, input_shape in zip(self.layers, shapes, strict=False):
+            layer.build_once(input_shape)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """Return the shape of the output for an input of that shape."""
@@ -227,27 +229,32 @@ class Sequential(Trainable):
         if not self.layers:
             raise ValueError(f"{self.name}: the model has no layers; add one first")
         first = self.layers[0]
+        if isinstance(self.declared_layers[0], Input):
+            x = self.declared_layers[0].convert(x)
+        values = first.convert(x)
+        if values.ndim == 0:
+            raise ValueError("x: got a single number, expected an axis of samples")
         if self.input_shape is None:
-            shape = np.shape(x) if isinstance(x, np.ndarray) else self._shape_of(x)
-            if len(shape) < 1:
-                raise ValueError(f"x: got shape {shape}, expected an axis of samples")
-            self.build(shape)
-        values = first.prepare(x)
+            self.build((None, *values.shape[1:]))
         expected = self.input_shape
         assert expected is not None
-        if (
-            values.ndim == 0
-            or len(values.shape) != len(expected)
-            or any(
-                want is not None and want != size
-                for want, size in zip(expected[1:], values.shape[1:], strict=True)
-            )
-        ):
-            raise ValueError(f"x: got shape {values.shape}, expected {expected}")
+        if values.shape[1:] == expected[1:]:
+            return values
+        values = _with_rank(values, expected)
+        # The layers judge the other axes: sequences of any length are welcome, as in Keras.
+        try:
+            self.compute_output_shape(values.shape)
+        except ValueError as error:
+            raise ValueError(f"x: got shape {values.shape}, expected {expected}: {error}") from None
         return values
 
-    def _shape_of(self, x: ArrayLike) -> tuple[int, ...]:
-        return as_numbers(x, "x", np.dtype(self.layers[0].dtype)).shape
 
-    def _output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.compute_output_shape(input_shape)  # type: ignore[return-value]
+def _with_rank(x: Array, expected: Shape) -> Array:
+    """Return x with a last axis of size 1 put on or taken off if that is what it lacks."""
+    if x.ndim == len(expected) - 1 and expected[-1] == 1:
+        return x[..., None]
+    if x.ndim == len(expected) + 1 and x.shape[-1] == 1:
+        return x[..., 0]
+    if x.ndim != len(expected):
+        raise ValueError(f"x: got shape {x.shape}, expected {expected}")
+    return x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from .. import losses, optimizers, random
 from .. import metrics as metrics_module
 from .._registry import check_unsupported
-from ..layers import Layer
-from ..layers.base import check_size
-from .callbacks import Callback, CallbackList, History
+from ..callbacks import CallbackList, History
+from ..callbacks.base import as_callbacks
+from ..layers.base import Shape, check_size
 from .data import Data
 from .progress import ProgressLine
+from .steps import Logs, Steps
 
 if TYPE_CHECKING:
     from .sequential import Sequential
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Trainable"]
 
 Array = NDArray[Any]
-Logs = dict[str, float]
 
 # Arguments of Keras's methods that are not there yet, with Keras's defaults.
 _UNSUPPORTED_COMPILE = {
@@ -34,25 +35,13 @@ _UNSUPPORTED_COMPILE = {
     "jit_compile": "auto",
     "auto_scale_loss": True,
 }
-_UNSUPPORTED_FIT = {
-    "class_weight": None,
-    "steps_per_epoch": None,
-    "validation_steps": None,
-    "validation_freq": 1,
-}
+_UNSUPPORTED_FIT = {"steps_per_epoch": None, "validation_steps": None}
+_UNSUPPORTED_STEPS = {"steps": None}
+_UNSUPPORTED_BATCH = {"class_weight": None}
 
 
-class Trainable:
+class Trainable(Steps):
     """The methods of a model that need an optimizer, a loss or data."""
-
-    layers: list[Layer]
-
-    def __init__(self) -> None:
-        self.optimizer: optimizers.Optimizer | None = None
-        self.loss: losses.Loss | None = None
-        self.metrics: list[metrics_module.Metric] = []
-        self.history: History | None = None
-        self.stop_training = False
 
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None, **options: Any
@@ -88,14 +77,16 @@ class Trainable:
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Callback] | Callback | None = None,
+        callbacks: Any = None,
         validation_split: float = 0.0,
-        validation_data: tuple[ArrayLike, ...] | None = None,
+        validation_data: Sequence[ArrayLike] | None = None,
         shuffle: bool = True,
-        *,
+        class_weight: Mapping[int, float] | None = None,
         sample_weight: ArrayLike | None = None,
         initial_epoch: int = 0,
+        *,
         validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         **options: Any,
     ) -> History:
         """Train on samples.
@@ -110,17 +101,22 @@ class Trainable:
             The number of the last epoch, and of the first, counted from zero.
         verbose : 0, 1, 2 or "auto"
             Nothing, a progress bar, or one line an epoch. "auto" is 1.
-        callbacks : list of Callback, optional
+        callbacks : Callback or list of Callback, optional
         validation_split : float
             The share of the samples, from the end, to keep for validation.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Used in place of a share of the samples.
         shuffle : bool
             Whether each epoch takes the samples in a new order.
+        class_weight : dict, optional
+            The weight of a sample by its class, 1 for those that are not in it. The class is y, or
+            where y is largest. Not together with `sample_weight`.
         sample_weight : array, optional
-            One weight a sample, or a step of it.
+            One weight a sample, or a step of it. It acts on the loss, not on the metrics.
         validation_batch_size : int, optional
             `batch_size` by default.
+        validation_freq : int or list of int
+            Validate after every so many epochs, or after these, counted from one.
 
         Returns
         -------
@@ -131,47 +127,50 @@ class Trainable:
         ------
         ValueError, TypeError
             If the model is not compiled or an argument does not fit.
+        NotImplementedError
+            If another argument of Keras's is given.
         """
         check_unsupported("fit", options, _UNSUPPORTED_FIT)
         self._compiled("fit")
         level = _verbosity(verbose)
-        size = 32 if batch_size is None else check_size(batch_size, "batch_size")
-        data = self._data(x, y, sample_weight)
-        validation = None
-        if validation_data is not None:
-            validation = self._data(*_pair(validation_data))
-        elif validation_split:
-            data, validation = data.split(validation_split)
-        validation_size = (
-            size
-            if validation_batch_size is None
-            else check_size(validation_batch_size, "validation_batch_size")
+        size = _batch_size(batch_size, "batch_size")
+        validation_size = _batch_size(validation_batch_size or size, "validation_batch_size")
+        last, first = _count(epochs, "epochs"), _count(initial_epoch, "initial_epoch")
+        validates = _validation_epochs(validation_freq)
+        if not isinstance(shuffle, (bool, np.bool_, int)):
+            raise TypeError(f"shuffle: got {shuffle!r}, expected True or False")
+        given = as_callbacks(callbacks)
+        data, validation = self._split(
+            self._data(x, y, sample_weight), validation_split, validation_data
         )
-        if not len(data):
-            raise ValueError("x: got no samples, expected at least one")
+        if class_weight is not None:
+            data = data.weighted_by_class(class_weight)
 
-        history = History()
         steps = -(-len(data) // size)
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        params = {"epochs": epochs, "steps": steps, "verbose": level}
-        hooks = CallbackList([history, *given], self._as_model(), params)
+        history = next((c for c in given if isinstance(c, History)), None) or History()
+        if history not in given:
+            given.append(history)  # last, to record what the others write into the logs
+        params = {"epochs": last, "steps": steps, "verbose": level}
+        hooks = CallbackList(given, self._as_model(), params)
         self.history = history
         self.stop_training = False
+        logs: Logs = {}
         hooks("on_train_begin", {})
-        for epoch in range(initial_epoch, epochs):
+        for epoch in range(first, last):
             hooks("on_epoch_begin", epoch, {})
             if level:
-                print(f"Epoch {epoch + 1}/{epochs}")
+                print(f"Epoch {epoch + 1}/{last}")
             line = ProgressLine(steps, level)
-            logs = self._train_epoch(data, size, shuffle, hooks, line)
-            if validation is not None:
-                results = self._evaluate(validation, validation_size)
+            order = random.generator().permutation(len(data)) if shuffle else None
+            logs = self._train_epoch(data.shuffled(order), size, hooks, line)
+            if validation is not None and validates(epoch + 1):
+                results = self._test_epoch(validation, validation_size, hooks, ProgressLine(0, 0))
                 logs.update({f"val_{name}": value for name, value in results.items()})
             line.finish(logs)
             hooks("on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
-        hooks("on_train_end", {})
+        hooks("on_train_end", logs)
         return history
 
     def evaluate(
@@ -181,49 +180,89 @@ class Trainable:
         batch_size: int | None = None,
         verbose: int | str = "auto",
         sample_weight: ArrayLike | None = None,
+        *,
+        callbacks: Any = None,
         return_dict: bool = False,
+        **options: Any,
     ) -> float | list[float] | Logs:
         """Return the loss and the metrics over samples.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, callbacks, sample_weight
+            As of `fit`.
+        return_dict : bool
 
         Returns
         -------
         float, list or dict
             The loss alone if there are no metrics, else a list that begins with it; a dict by
             name with `return_dict`.
+
+        Raises
+        ------
+        ValueError, TypeError, NotImplementedError
+            As of `fit`.
         """
+        check_unsupported("evaluate", options, _UNSUPPORTED_STEPS)
         self._compiled("evaluate")
         level = _verbosity(verbose)
-        size = 32 if batch_size is None else check_size(batch_size, "batch_size")
+        size = _batch_size(batch_size, "batch_size")
         data = self._data(x, y, sample_weight)
-        line = ProgressLine(-(-len(data) // size), level)
-        logs = self._evaluate(data, size)
+        steps = -(-len(data) // size)
+        hooks = CallbackList(
+            callbacks, self._as_model(), {"epochs": 1, "steps": steps, "verbose": level}
+        )
+        line = ProgressLine(steps, level)
+        logs = self._test_epoch(data, size, hooks, line)
         line.finish(logs)
-        if return_dict:
-            return logs
-        values = [logs["loss"], *(logs[metric.name] for metric in self.metrics)]
-        return values if len(values) > 1 else values[0]
+        return self._results(logs, return_dict)
 
     def predict(
-        self, x: ArrayLike, batch_size: int | None = None, verbose: int | str = "auto"
+        self,
+        x: ArrayLike,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        *,
+        callbacks: Any = None,
+        **options: Any,
     ) -> Array:
-        """Return the outputs for samples; the same bits for any `batch_size`."""
+        """Return the outputs for samples; the same bits for any `batch_size`.
+
+        Parameters
+        ----------
+        x, batch_size, verbose, callbacks
+            As of `fit`.
+
+        Raises
+        ------
+        ValueError, TypeError, NotImplementedError
+            As of `fit`.
+        """
+        check_unsupported("predict", options, _UNSUPPORTED_STEPS)
         level = _verbosity(verbose)
-        size = 32 if batch_size is None else check_size(batch_size, "batch_size")
+        size = _batch_size(batch_size, "batch_size")
         samples = self._prepare(x)
-        line = ProgressLine(-(-len(samples) // size), level)
-        starts = range(0, max(len(samples), 1), size)
-        outputs = [self._predict_step(samples[start : start + size]) for start in starts]
+        steps = -(-len(samples) // size)
+        hooks = CallbackList(
+            callbacks, self._as_model(), {"epochs": 1, "steps": steps, "verbose": level}
+        )
+        line = ProgressLine(steps, level)
+        outputs = self._predict_epoch(samples, size, hooks, line)
         line.finish({})
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        return outputs
 
     def train_on_batch(
         self,
         x: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
+        *,
         return_dict: bool = False,
+        **options: Any,
     ) -> float | list[float] | Logs:
-        """Take one step on one batch, and return its loss and metrics."""
+        """Take one step on one batch; return its loss and metrics, before it, as `evaluate`."""
+        check_unsupported("train_on_batch", options, _UNSUPPORTED_BATCH)
         self._compiled("train_on_batch")
         return self._on_batch(self._data(x, y, sample_weight), self._train_step, return_dict)
 
@@ -232,9 +271,10 @@ class Trainable:
         x: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
+        *,
         return_dict: bool = False,
     ) -> float | list[float] | Logs:
-        """Return the loss and the metrics of one batch."""
+        """Return the loss and the metrics of one batch, as `evaluate`."""
         self._compiled("test_on_batch")
         return self._on_batch(self._data(x, y, sample_weight), self._test_step, return_dict)
 
@@ -242,87 +282,18 @@ class Trainable:
         """Return the outputs for one batch."""
         return self._predict_step(self._prepare(x))
 
-    # ---- epochs ----
+    def _on_batch(
+        self, data: Data, step: Callable[[Data], float], return_dict: bool
+    ) -> float | list[float] | Logs:
+        mean = self._start_epoch()
+        mean.update(step(data), len(data))
+        return self._results(self._logs(mean), return_dict)
 
-    def _train_epoch(
-        self, data: Data, size: int, shuffle: bool, hooks: CallbackList, line: ProgressLine
-    ) -> Logs:
-        if shuffle:
-            data = data.shuffled(random.generator().permutation(len(data)))
-        self._reset_metrics()
-        mean = metrics_module.Mean("loss")
-        for step, batch in enumerate(data.batches(size)):
-            if hooks.hears_batches:
-                hooks("on_train_batch_begin", step, {})
-            mean.update(self._train_step(batch), len(batch))
-            if hooks.hears_batches:
-                hooks("on_train_batch_end", step, self._logs(mean))
-            if line.live:
-                line.update(step + 1, self._logs(mean))
-            if self.stop_training:
-                break
-        return self._logs(mean)
-
-    def _evaluate(self, data: Data, size: int) -> Logs:
-        self._reset_metrics()
-        mean = metrics_module.Mean("loss")
-        for batch in data.batches(size):
-            mean.update(self._test_step(batch), len(batch))
-        return self._logs(mean)
-
-    def _logs(self, mean: metrics_module.Mean) -> Logs:
-        logs = {metric.name: metric.result() for metric in self.metrics}
-        logs["loss"] = mean.result()
-        return logs
-
-    def _on_batch(self, data: Data, step: Any, return_dict: bool) -> float | list[float] | Logs:
-        self._reset_metrics()
-        loss = step(data)
+    def _results(self, logs: Logs, return_dict: bool) -> float | list[float] | Logs:
         if return_dict:
-            return {"loss": loss, **{metric.name: metric.result() for metric in self.metrics}}
-        values = [loss, *(metric.result() for metric in self.metrics)]
+            return logs
+        values = [logs["loss"], *(logs[metric.name] for metric in self.metrics)]
         return values if len(values) > 1 else values[0]
-
-    def _reset_metrics(self) -> None:
-        for metric in self.metrics:
-            metric.reset_state()
-
-    # ---- steps ----
-
-    def _train_step(self, batch: Data) -> float:
-        """Change the weights by one step; return the loss before it."""
-        assert self.optimizer is not None and self.loss is not None
-        y_pred = batch.x
-        backwards = []
-        for layer in self.layers:
-            y_pred, backward = layer.vjp(y_pred, True)
-            backwards.append(backward)
-        value, gradient = self.loss.value_and_grad(batch.y, y_pred, batch.weight)
-        for metric in self.metrics:
-            metric.update_state(batch.y, y_pred)
-        grads: list[Array] = []
-        for index in range(len(backwards) - 1, -1, -1):
-            passed_on, own = backwards[index](gradient, index > self._first_trained)
-            grads[:0] = own
-            if passed_on is None:
-                break
-            gradient = passed_on
-        self.optimizer.apply(grads, self.trainable_weights)
-        for layer in self.layers:
-            layer.weights_changed()
-        return value
-
-    def _test_step(self, batch: Data) -> float:
-        assert self.loss is not None
-        y_pred = self._predict_step(batch.x)
-        for metric in self.metrics:
-            metric.update_state(batch.y, y_pred)
-        return float(self.loss(batch.y, y_pred, batch.weight))
-
-    def _predict_step(self, x: Array) -> Array:
-        for layer in self.layers:
-            x = layer(x)
-        return x
 
     # ---- checks ----
 
@@ -335,37 +306,66 @@ class Trainable:
         assert self.loss is not None
         if y is None:
             raise ValueError("y: got None, expected an array")
-        samples = self._prepare(x)
-        dtype = np.dtype(self.layers[-1].dtype)
-        data = Data.check(samples, y, weight, dtype)
+        dtype = np.dtype(self.layers[-1].dtype) if self.layers else np.dtype(np.float32)
+        data = Data.check(self._prepare(x), y, weight, dtype)
         if not self.loss.takes_labels:
             data = Data(data.x, data.y.astype(dtype, copy=False), data.weight)
         if len(data):
             first = next(data.batches(1))
-            self.loss(first.y, np.full(self._output_shape(first.x.shape), 0.5, dtype), first.weight)
+            shape = self.compute_output_shape(first.x.shape)
+            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), first.weight)
         return data
+
+    def _split(
+        self, data: Data, share: float, given: Sequence[ArrayLike] | None
+    ) -> tuple[Data, Data | None]:
+        """Return what to train on and what to validate with."""
+        validation = None
+        if given is not None:
+            if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+                raise ValueError(
+                    f"validation_data: got {type(given).__name__}, expected (x, y) or (x, y, w)"
+                )
+            try:
+                validation = self._data(*given)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"validation_data: {error}") from None
+        elif share:
+            data, validation = data.split(share)
+        if not len(data):
+            raise ValueError("x: got no samples, expected at least one")
+        return data, validation
 
     if TYPE_CHECKING:
 
-        @property
-        def trainable_weights(self) -> list[Array]:
-            """The weights that training changes."""
-
-        @property
-        def _first_trained(self) -> int: ...
         def _prepare(self, x: ArrayLike) -> Array: ...
-        def _output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
+        def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+            """Return the shape of the output for an input of that shape."""
 
     def _as_model(self) -> Sequential:
         return self  # type: ignore[return-value]
 
 
-def _pair(data: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-        raise ValueError(
-            f"validation_data: got {type(data).__name__}, expected (x, y) or (x, y, w)"
-        )
-    return data[0], data[1], data[2] if len(data) == 3 else None
+def _batch_size(value: int | None, name: str) -> int:
+    return 32 if value is None else check_size(value, name)
+
+
+def _count(value: int, name: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: got {value!r}, expected an integer") from None
+    if count < 0:
+        raise ValueError(f"{name}: got {value}, expected no negative number")
+    return count
+
+
+def _validation_epochs(frequency: int | Sequence[int]) -> Callable[[int], bool]:
+    """Return what says whether to validate after an epoch, counted from one."""
+    if isinstance(frequency, (list, tuple, set)):
+        return frequency.__contains__
+    every = check_size(frequency, "validation_freq")
+    return lambda epoch: epoch % every == 0
 
 
 def _verbosity(verbose: int | str) -> int:

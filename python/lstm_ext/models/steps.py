@@ -1,0 +1,146 @@
+"""What happens to a batch, and the loop over an epoch of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import losses, optimizers
+from .. import metrics as metrics_module
+from ..callbacks import CallbackList, History
+from ..layers import Layer
+from .data import Data
+from .progress import ProgressLine
+
+__all__ = ["Steps"]
+
+Array = NDArray[Any]
+Logs = dict[str, float]
+
+
+class Steps:
+    """The part of a model that runs batches through its layers and back."""
+
+    layers: list[Layer]
+
+    def __init__(self) -> None:
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: losses.Loss | None = None
+        self.metrics: list[metrics_module.Metric] = []
+        self.history: History | None = None
+        #: Set it, in a callback, to end training after the batch.
+        self.stop_training = False
+
+    # ---- batches ----
+
+    def _train_step(self, batch: Data) -> float:
+        """Change the weights by one step; return the loss before it."""
+        assert self.optimizer is not None and self.loss is not None
+        layers = self.layers
+        y_pred = batch.x
+        backwards = []
+        for layer in layers:
+            y_pred, backward = layer.vjp(layer.convert(y_pred), True)
+            backwards.append(backward)
+        value, gradient = self.loss.value_and_grad(batch.y, y_pred, batch.weight)
+        for metric in self.metrics:
+            metric.update_state(batch.y, y_pred)
+        weights = self.trainable_weights
+        grads: list[Array] = []
+        lowest = self._first_trained
+        for index in range(len(layers) - 1, lowest - 1, -1):
+            passed_on, own = backwards[index](gradient, index > lowest)
+            grads[:0] = own
+            if passed_on is not None:
+                gradient = passed_on
+        # Before too: an interrupt in the midst of it leaves nothing that was made of old weights.
+        for layer in layers:
+            layer.weights_changed()
+        self.optimizer.apply(grads, weights)
+        for layer in layers:
+            layer.weights_changed()
+        return value
+
+    def _test_step(self, batch: Data) -> float:
+        """Return the loss."""
+        assert self.loss is not None
+        y_pred = self._predict_step(batch.x)
+        for metric in self.metrics:
+            metric.update_state(batch.y, y_pred)
+        return float(self.loss(batch.y, y_pred, batch.weight))
+
+    def _predict_step(self, x: Array) -> Array:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    # ---- epochs ----
+
+    def _train_epoch(self, data: Data, size: int, hooks: CallbackList, line: ProgressLine) -> Logs:
+        begins, ends = hooks.hears("on_train_batch_begin"), hooks.hears("on_train_batch_end")
+        mean = self._start_epoch()
+        for step, batch in enumerate(data.batches(size)):
+            if begins:
+                hooks("on_train_batch_begin", step, {})
+            mean.update(self._train_step(batch), len(batch))
+            if ends:
+                hooks("on_train_batch_end", step, self._logs(mean))
+            if line.live:
+                line.update(step + 1, self._logs(mean))
+            if self.stop_training:
+                break
+        return self._logs(mean)
+
+    def _test_epoch(self, data: Data, size: int, hooks: CallbackList, line: ProgressLine) -> Logs:
+        begins, ends = hooks.hears("on_test_batch_begin"), hooks.hears("on_test_batch_end")
+        mean = self._start_epoch()
+        hooks("on_test_begin", {})
+        for step, batch in enumerate(data.batches(size)):
+            if begins:
+                hooks("on_test_batch_begin", step, {})
+            mean.update(self._test_step(batch), len(batch))
+            if ends:
+                hooks("on_test_batch_end", step, self._logs(mean))
+            if line.live:
+                line.update(step + 1, self._logs(mean))
+        logs = self._logs(mean)
+        hooks("on_test_end", logs)
+        return logs
+
+    def _predict_epoch(self, x: Array, size: int, hooks: CallbackList, line: ProgressLine) -> Array:
+        begins, ends = hooks.hears("on_predict_batch_begin"), hooks.hears("on_predict_batch_end")
+        outputs = []
+        hooks("on_predict_begin", {})
+        for step, start in enumerate(range(0, max(len(x), 1), size)):
+            if begins:
+                hooks("on_predict_batch_begin", step, {})
+            outputs.append(self._predict_step(x[start : start + size]))
+            if ends:
+                hooks("on_predict_batch_end", step, {"outputs": outputs[-1]})
+            if line.live:
+                line.update(step + 1, {})
+        hooks("on_predict_end", {})
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _start_epoch(self) -> metrics_module.Mean:
+        """Reset the metrics, and return what takes the mean of the loss."""
+        for metric in self.metrics:
+            metric.reset_state()
+        return metrics_module.Mean("loss")
+
+    def _logs(self, mean: metrics_module.Mean) -> Logs:
+        """Return the loss and the metrics so far, in the order of their names, as Keras."""
+        logs = {metric.name: metric.result() for metric in self.metrics}
+        logs["loss"] = mean.result()
+        return dict(sorted(logs.items()))
+
+    if TYPE_CHECKING:
+
+        @property
+        def trainable_weights(self) -> list[Array]:
+            """The weights that training changes."""
+
+        @property
+        def _first_trained(self) -> int: ...
