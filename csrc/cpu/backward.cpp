@@ -25,22 +25,26 @@ struct BackwardPlan {
   int threads;
   ThreadGrid grid;  // of the time loop
   int64_t state_stride;
-  int64_t x_stride, h_stride;  // of the rows gathered for the weights' gradients
-  int64_t panel_width;         // of d_gates as the right-hand side
+  int64_t x_stride, h_stride;     // of the rows gathered for the weights' gradients
+  int64_t panel_width;            // of d_gates as the right-hand side
+  int64_t recurrent_panel_width;  // of w_hhᵀ, whose panels are the shares of the units
 
   BackwardPlan(const PackedWeights<T>& w, const LstmBackward<T>& c, int team_size)
       : weights(w), call(c), threads(team_size) {
     const LstmShape& s = c.shape;
     constexpr int64_t kLine = kCacheLine / sizeof(T);
     const auto padded = [](int64_t n) { return round_up(n, kLine) + kLine; };
-    grid = thread_grid(threads, s.batch_size,
-                       divide_up(s.hidden_size, w.w_hh_transposed().panel_width),
+    recurrent_panel_width = panel_width_for(w.kernels(), s.hidden_size);
+    grid = thread_grid(threads, s.batch_size, divide_up(s.hidden_size, recurrent_panel_width),
                        s.hidden_size * gate_columns() * int64_t{sizeof(T)});
     state_stride = padded(s.hidden_size);
     x_stride = padded(s.input_size);
     h_stride = padded(s.hidden_size);
     panel_width = panel_width_for(w.kernels(), gate_columns());
   }
+
+  // One step without a state before it needs no gradient of h, nor w_hhᵀ, which is costly to make.
+  bool recurs() const { return call.shape.seq_len > 1 || call.d_h0 != nullptr; }
 
   int64_t gate_columns() const { return kNumGates * call.shape.hidden_size; }
   int64_t state_size() const { return call.shape.batch_size * state_stride; }
@@ -62,15 +66,15 @@ class TimeLoop {
       : plan_(plan),
         call_(plan.call),
         kernels_(plan.weights.kernels()),
-        w_(plan.weights.w_hh_transposed()),
+        panels_(plan.recurs() ? plan.weights.w_hh_transposed().panels : nullptr),
         d_h_(d_h),
         d_c_(d_c),
         rows_(split(call_.shape.batch_size, plan.grid.row_groups, member / plan.grid.unit_groups)),
         row_group_(row_group) {
-    const int64_t hidden = call_.shape.hidden_size;
-    const Range panels = split(divide_up(hidden, w_.panel_width), plan.grid.unit_groups,
-                               member % plan.grid.unit_groups);
-    units_ = {panels.begin * w_.panel_width, std::min(panels.end * w_.panel_width, hidden)};
+    const int64_t hidden = call_.shape.hidden_size, width = plan.recurrent_panel_width;
+    const Range panels =
+        split(divide_up(hidden, width), plan.grid.unit_groups, member % plan.grid.unit_groups);
+    units_ = {panels.begin * width, std::min(panels.end * width, hidden)};
   }
 
   void run() {
@@ -141,8 +145,8 @@ class TimeLoop {
     gemm.a = call_.d_gates + row * gemm.k;
     gemm.a_row_stride = gemm.k;
     gemm.a_column_stride = 1;
-    gemm.panels = w_.panels + units_.begin * gemm.k;
-    gemm.panel_width = w_.panel_width;
+    gemm.panels = panels_ + units_.begin * gemm.k;
+    gemm.panel_width = plan_.recurrent_panel_width;
     gemm.c = state_at(d_h_, rows_.begin) + units_.begin;
     gemm.c_row_stride = plan_.state_stride;
     kernels_.gemm(gemm);
@@ -151,9 +155,9 @@ class TimeLoop {
   const BackwardPlan<T>& plan_;
   const LstmBackward<T>& call_;
   const KernelTable<T>& kernels_;
-  const typename PackedWeights<T>::Transposed w_;
-  T* const d_h_;  // (B, state_stride)
-  T* const d_c_;  // (B, state_stride)
+  const T* const panels_;  // w_hhᵀ, or null if it is not needed
+  T* const d_h_;           // (B, state_stride)
+  T* const d_c_;           // (B, state_stride)
   const Range rows_;
   Range units_;
   Barrier* const row_group_;
