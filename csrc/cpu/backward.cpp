@@ -3,6 +3,7 @@
 
 #include "cpu/buffer.hpp"
 #include "cpu/drivers.hpp"
+#include "cpu/finite.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/partition.hpp"
 #include "cpu/threads.hpp"
@@ -163,6 +164,15 @@ class TimeLoop {
   Barrier* const row_group_;
 };
 
+// Sets the columns of some panels of c (rows, columns) to zero.
+template <class T>
+void zero_columns(T* c, int64_t rows, int64_t columns, int64_t width, const Range& panels) {
+  const int64_t begin = panels.begin * width, end = std::min(panels.end * width, columns);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::fill(c + row * columns + begin, c + row * columns + end, T{0});
+  }
+}
+
 // The gradients of the parameters, for the columns of one thread. `gathered` and `panel` are its
 // scratch. The sum over (step, row) is cut into blocks of kDepthBlock like every other.
 template <class T>
@@ -175,6 +185,10 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
   T* const x_rows = gathered;
   T* const h_rows = gathered + kDepthBlock * plan.x_stride;
   const T one = T{1};
+  // A single step from no state: its h is zero, and so is the gradient of w_hh.
+  const bool h_is_zero = shape.seq_len == 1 && call.h0 == nullptr &&
+                         all_finite(call.d_gates, shape.batch_size * columns);
+  if (h_is_zero) zero_columns(call.d_w_hh, shape.hidden_size, columns, width, panels);
   int64_t k0 = 0;
   do {
     const int64_t depth = std::min(kDepthBlock, total_depth - k0);
@@ -184,6 +198,7 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
       T* const x_row = x_rows + p * plan.x_stride;
       for (int64_t j = 0; j < shape.input_size; ++j) x_row[j] = x[j * call.x.feature_stride];
       T* const h_row = h_rows + p * plan.h_stride;
+      if (h_is_zero) continue;
       if (s > 0 || call.h0) {
         const T* const h = s > 0 ? call.output.at(row, s - 1) : call.h0 + row * shape.hidden_size;
         const int64_t stride = s > 0 ? call.output.feature_stride : 1;
@@ -202,7 +217,7 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
                                      width, nullptr, c + begin, columns, k0 > 0});
       };
       accumulate(shape.input_size, x_rows, 1, plan.x_stride, call.d_w_ih);
-      accumulate(shape.hidden_size, h_rows, 1, plan.h_stride, call.d_w_hh);
+      if (!h_is_zero) accumulate(shape.hidden_size, h_rows, 1, plan.h_stride, call.d_w_hh);
       if (call.d_bias) accumulate(1, &one, 0, 0, call.d_bias);
     }
     k0 += kDepthBlock;

@@ -26,6 +26,7 @@ struct ForwardPlan {
   int64_t max_blocks;  // of a unit share
   int64_t chunk;       // steps whose input is projected at once; 0: fused
   bool packs_x;        // rows of x are gathered before they are multiplied
+  bool starts_from_x;  // the first step leaves out the product of its h, which is zero
   int64_t state_stride;
 
   ForwardPlan(const PackedWeights<T>& w, const LstmForward<T>& c, int threads)
@@ -47,6 +48,7 @@ struct ForwardPlan {
       chunk = kLargeChunk;  // the weights come from memory: read them once for several steps
     }
     chunk = s.seq_len > 1 ? std::min(s.seq_len, chunk) : 0;
+    starts_from_x = chunk == 0 && c.h0 == nullptr && w.w_hh_is_finite();
     packs_x = c.x.feature_stride != 1 || (chunk > 0 && max_rows > 1);
     // A power-of-two distance would put all rows of h into the same sets of the cache.
     state_stride = w.padded_units() + (s.batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0);
@@ -202,7 +204,7 @@ class ForwardWorker {
     } else {
       if (plan_.packs_x) gather_x(s, 1);
       step_.z = nullptr;
-      step_.num_operands = 2;
+      step_.num_operands = s == 0 && plan_.starts_from_x ? 1 : 2;
       step_.operands[0] = {plan_.packs_x ? x_ : call_.x.at(rows_.begin, input_time(s)),
                            plan_.packs_x ? shape.input_size : call_.x.batch_stride,
                            shape.input_size, w_.w_ih()};

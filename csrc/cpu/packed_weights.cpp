@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/finite.hpp"
 #include "cpu/gemm.hpp"
 #include "lstm.hpp"
 
@@ -42,6 +43,7 @@ PackedWeights<T>::PackedWeights(const KernelSet& set, int64_t input_size, int64_
   const int64_t lanes = kernels().lanes;
   w_ih_ = interleave(w_ih, w_ih_row_stride, input_size, hidden_size, lanes);
   w_hh_ = interleave(w_hh, w_hh_row_stride, hidden_size, hidden_size, lanes);
+  w_hh_is_finite_ = all_finite(w_hh_.data(), w_hh_.size());
   if (bias) {
     bias_ = interleave(bias, 0, 1, hidden_size, lanes);
   } else {

@@ -33,6 +33,7 @@ class PackedWeights {
   // Gate-interleaved panels, one a block: [block][k][gate][lane]. See kernel_set.hpp.
   const T* w_ih() const { return w_ih_.data(); }
   const T* w_hh() const { return w_hh_.data(); }
+  bool w_hh_is_finite() const { return w_hh_is_finite_; }
   const T* bias() const { return bias_.data(); }  // [block][gate][lane], zeros without a bias
 
   // The transposes (4H, I) and (4H, H), in plain panels, for the backward pass; made by the first
@@ -54,7 +55,7 @@ class PackedWeights {
 
   const KernelSet& set_;
   int64_t input_size_, hidden_size_, num_blocks_;
-  bool has_bias_;
+  bool has_bias_, w_hh_is_finite_;
   Buffer<T> w_ih_, w_hh_, bias_;
   mutable LazyPanels w_ih_transposed_, w_hh_transposed_;
 };
