@@ -146,17 +146,17 @@ def test_saturated_gates(z: float, isa: str, dtype: Any) -> None:
 
 
 def test_denormals_are_kept(isa: str, dtype: Any) -> None:
-    tiny = np.finfo(dtype).smallest_subnormal
     zeros = np.zeros((1, 1), dtype)
+    c0, halved, quartered = ((zeros + np.finfo(dtype).smallest_subnormal) * k for k in (8, 4, 2))
     # Zero weights: the gates are one half, so c is halved, and h is half of it.
     _, h, c = functional.lstm(
         zeros[None],
         np.zeros((1, 4), dtype),
         np.zeros((1, 4), dtype),
-        initial_state=(zeros, zeros + 8 * tiny),
+        initial_state=(zeros, c0),
         isa=isa,
     )
-    assert c == 4 * tiny and h == 2 * tiny
+    assert_same_bits((h, c), (quartered, halved))
 
 
 @pytest.mark.parametrize(("batch_size", "seq_len"), [(0, 3), (2, 0), (0, 0)])
