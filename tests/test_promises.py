@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -123,10 +124,35 @@ def test_nan_and_inf_go_where_numpy_takes_them(
     getattr(problem, name)[index] = value
     with np.errstate(all="ignore"):
         expected = run(reference, problem)
-    for name_, a, e in zip(RESULTS, run(functional, problem, isa=isa), expected, strict=True):
-        np.testing.assert_array_equal(np.isnan(a), np.isnan(e), err_msg=name_)
-        np.testing.assert_array_equal(a[np.isinf(e)], e[np.isinf(e)], err_msg=name_)
-        assert_no_slip(a[np.isfinite(e)], e[np.isfinite(e)], name_)
+    assert_same_special_values(run(functional, problem, isa=isa), expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("x", (2, 0, 1)), ("recurrent_kernel", (3, 40)), ("d_output", (2, 0, 9)), ("d_c", (1, 17))],
+)
+@pytest.mark.parametrize("seq_len", [1, 2])
+def test_zero_state_times_nan_or_inf_is_nan(
+    seq_len: int, name: str, index: tuple[int, ...], value: float, isa: str, dtype: Any
+) -> None:
+    """No state is a state of zeros, whose products may not be left out here."""
+    problem = make_problem(5, seq_len, 3, 18, dtype)
+    getattr(problem, name)[index] = value
+    found = []
+    with np.errstate(all="ignore"):
+        for module, options in ((functional, {"isa": isa}), (reference, {})):
+            results, backward = module.lstm_vjp(*problem.arguments, **options)
+            found.append([*results, *backward(*problem.upstream)])
+    assert_same_special_values(*found)
+
+
+def assert_same_special_values(actual: Sequence[Array], expected: Sequence[Array]) -> None:
+    """Assert that NaN and inf stand in the same places, and that the rest agrees."""
+    for name, a, e in zip(RESULTS, actual, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(e), err_msg=name)
+        np.testing.assert_array_equal(a[np.isinf(e)], e[np.isinf(e)], err_msg=name)
+        assert_no_slip(a[np.isfinite(e)], e[np.isfinite(e)], name)
 
 
 @pytest.mark.parametrize("z", [1e3, 1e30, np.inf])
