@@ -25,8 +25,8 @@ def as_float_array(value: ArrayLike, name: str, like: np.dtype[Any] | None = Non
     if dtype not in (_FLOAT32, _FLOAT64) or (like is not None and dtype != like):
         expected = "float32 or float64" if like is None else f"{like} like the other arrays"
         raise TypeError(f"{name}: got an array of {dtype}, expected {expected}")
-    if not (value.flags.aligned and dtype.isnative):
-        value = np.array(value, dtype.newbyteorder("="))
+    if not value.flags.aligned:
+        value = value.copy()
     return value
 
 

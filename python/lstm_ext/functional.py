@@ -105,6 +105,8 @@ def pack(
         bias = np.ascontiguousarray(bias)
     if isa is not None and not isinstance(isa, str):
         raise TypeError(f"isa: got {type(isa).__name__}, expected a string")
+    if isa == "":
+        raise ValueError(f"isa: got '', expected one of {', '.join(_cpu.available_isas())}")
     try:
         return PackedWeights(
             with_unit_columns(kernel), with_unit_columns(recurrent_kernel), bias, isa or ""
@@ -154,7 +156,8 @@ def lstm(
     Returns
     -------
     output : (B, T, H) array, or (B, H) without `return_sequences`
-        (T, B, H) if `time_major`. ``output[:, -1]`` equals `h` exactly.
+        (T, B, H) if `time_major`. ``output[:, -1]`` equals `h` exactly; without `return_sequences`
+        it is `h` itself.
     h, c : (B, H) arrays
         The state after the last step.
 
@@ -202,9 +205,9 @@ def lstm_vjp(
 ) -> tuple[Outputs, Backward]:
     """Run an LSTM and return its results with the function that carries gradients back.
 
-    The arguments are those of `lstm`. What the backward pass needs is kept: the inputs (not
-    copied: do not change them before `backward` has run), the outputs, the gates and the cells,
-    some ``6 * B * T * H`` values.
+    The arguments are those of `lstm`. What the backward pass needs is kept, some ``6 * B * T * H``
+    values: the inputs, the outputs, the gates and the cells. Inputs and outputs are not copied: do
+    not change them before `backward` has run.
 
     Returns
     -------
@@ -351,8 +354,13 @@ def _weights(
     if isinstance(kernel, PackedWeights):
         for name, value in (("recurrent_kernel", recurrent_kernel), ("bias", bias), ("isa", isa)):
             if value is not None:
-                raise ValueError(f"{name}: expected None beside a PackedWeights, which has its own")
+                raise ValueError(
+                    f"{name}: got {type(value).__name__}, expected None beside a PackedWeights, "
+                    "which has its own"
+                )
         return kernel
+    if kernel is None:
+        raise ValueError("kernel: got None, expected an (input_size, 4 * units) array")
     if recurrent_kernel is None:
         raise ValueError("recurrent_kernel: got None, expected a (units, 4 * units) array")
     return pack(kernel, recurrent_kernel, bias, isa=isa)

@@ -180,17 +180,6 @@ class Layer:
             values.append(value)
         return values
 
-    def _weight(self, name: str) -> Array:
-        if not self.built:
-            raise AttributeError(f"{self.name} has no {name} before it is built")
-        return _read_only(self._weights[name])
-
-    def _set_weight(self, name: str, value: ArrayLike) -> None:
-        given = [value if key == name else own for key, own in self._weights.items()]
-        if self.built and name not in self._weights:
-            raise ValueError(f"{name}: {self.name} has none; it has {', '.join(self._weights)}")
-        self.set_weights(given)
-
     def count_params(self) -> int:
         """Return the number of weights."""
         return sum(w.size for w in self._weights.values())
@@ -215,6 +204,33 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{'' if self.built else ', not built'}>"
+
+
+class Weight:
+    """A weight as an attribute of its layer: a read-only view to read, copied in when set.
+
+    None in a layer that was built without it.
+    """
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type[Layer], name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: Layer | None, owner: type[Layer] | None = None) -> Any:
+        if layer is None:
+            return self
+        if not layer.built:
+            raise AttributeError(f"{layer.name} has no {self._name} before it is built")
+        weight = layer._weights.get(self._name)
+        return None if weight is None else _read_only(weight)
+
+    def __set__(self, layer: Layer, value: ArrayLike) -> None:
+        weights = layer._weights
+        if layer.built and self._name not in weights:
+            raise ValueError(f"{self._name}: {layer.name} has none; it has {', '.join(weights)}")
+        layer.set_weights([value if name == self._name else w for name, w in weights.items()])
 
 
 def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any] | None) -> Array:

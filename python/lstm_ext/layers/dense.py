@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from .. import activations, functional, initializers
 from .._registry import check_unsupported, serialize
-from .base import Layer, LayerBackward, Shape, check_size, last_axis
+from .base import Layer, LayerBackward, Shape, Weight, check_size, last_axis
 
 __all__ = ["Dense"]
 
@@ -46,6 +46,9 @@ class Dense(Layer):
     **options
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
+
+    kernel = Weight("The weights, (I, units); read-only.")
+    bias = Weight("The bias, (units,), read-only; None without `use_bias`.")
 
     def __init__(
         self,
@@ -114,24 +117,6 @@ class Dense(Layer):
 
     def _linear(self, rows: Array) -> Array:
         return functional.matmul(rows, self._weights["kernel"], self._weights.get("bias"))
-
-    @property
-    def kernel(self) -> Array:
-        """The weights, (I, units); read-only."""
-        return self._weight("kernel")
-
-    @kernel.setter
-    def kernel(self, value: ArrayLike) -> None:
-        self._set_weight("kernel", value)
-
-    @property
-    def bias(self) -> Array | None:
-        """The bias, (units,), read-only; None without `use_bias`."""
-        return self._weight("bias") if self.use_bias else None
-
-    @bias.setter
-    def bias(self, value: ArrayLike) -> None:
-        self._set_weight("bias", value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""

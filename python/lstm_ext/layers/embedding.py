@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import initializers
 from .._registry import check_unsupported, serialize
-from .base import Layer, LayerBackward, Shape, as_numbers, check_size
+from .base import Layer, LayerBackward, Shape, Weight, as_numbers, check_size
 
 __all__ = ["Embedding"]
 
@@ -44,6 +44,8 @@ class Embedding(Layer):
     **options
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
+
+    embeddings = Weight("The table, (input_dim, output_dim); read-only.")
 
     def __init__(
         self,
@@ -103,11 +105,6 @@ class Embedding(Layer):
             return None, [gradient]
 
         return self._forward(x, training), backward
-
-    @property
-    def embeddings(self) -> Array:
-        """The table, (input_dim, output_dim); read-only."""
-        return self._weight("embeddings")
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""

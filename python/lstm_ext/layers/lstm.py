@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import activations, functional, initializers
 from .._registry import check_unsupported, serialize
 from ..streaming import Stream
-from .base import Layer, LayerBackward, Shape, as_numbers, changing, check_size, last_axis
+from .base import Layer, LayerBackward, Shape, Weight, as_numbers, changing, check_size, last_axis
 
 __all__ = ["LSTM"]
 
@@ -66,6 +66,10 @@ class LSTM(Layer):
     NotImplementedError
         If it is one of Keras's that is not there yet.
     """
+
+    kernel = Weight("The weights of the input, (I, 4H), gates i, f, c, o; read-only.")
+    recurrent_kernel = Weight("The weights of the hidden state, (H, 4H); read-only.")
+    bias = Weight("The bias, (4H,), read-only; None without `use_bias`.")
 
     def __init__(
         self,
@@ -187,7 +191,9 @@ class LSTM(Layer):
         )
         if self.stateful:
             self._state = (h.copy(), c.copy())
-        return (output, h, c) if self.return_state else output
+        if not self.return_state:
+            return output
+        return (output, h.copy() if output is h else h, c)
 
     def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
@@ -269,33 +275,6 @@ class LSTM(Layer):
         self._state = None
 
     reset_states = reset_state
-
-    @property
-    def kernel(self) -> Array:
-        """The weights of the input, (I, 4H), gates i, f, c, o; read-only."""
-        return self._weight("kernel")
-
-    @kernel.setter
-    def kernel(self, value: ArrayLike) -> None:
-        self._set_weight("kernel", value)
-
-    @property
-    def recurrent_kernel(self) -> Array:
-        """The weights of the hidden state, (H, 4H); read-only."""
-        return self._weight("recurrent_kernel")
-
-    @recurrent_kernel.setter
-    def recurrent_kernel(self, value: ArrayLike) -> None:
-        self._set_weight("recurrent_kernel", value)
-
-    @property
-    def bias(self) -> Array | None:
-        """The bias, (4H,), read-only; None without `use_bias`."""
-        return self._weight("bias") if self.use_bias else None
-
-    @bias.setter
-    def bias(self, value: ArrayLike) -> None:
-        self._set_weight("bias", value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""
