@@ -91,7 +91,7 @@ class Data(NamedTuple):
         weight = np.ones(len(self), np.float32)
         for number, value in class_weight.items():
             weight[classes == number] = check_number(value, f"class_weight[{number!r}]")
-        return self._replace(weight=weight)
+        return Data(self.x, self.y, weight)
 
     def shuffled(self, order: NDArray[np.intp] | None) -> Data:
         """Return the samples in another order, as contiguous copies; as they are for None."""
