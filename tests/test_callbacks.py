@@ -14,9 +14,9 @@ from lstm_ext.models import Callback, EarlyStopping, ModelCheckpoint
 X, Y = np.ones((6, 1)), np.ones(6)
 
 
-def make_model() -> Sequential:
+def make_model(metric: str = "mae") -> Sequential:
     model = Sequential([Input((1,)), Dense(1)])
-    model.compile("sgd", "mse", ["mae"])
+    model.compile("sgd", "mse", [metric])
     return model
 
 
@@ -34,7 +34,7 @@ class Scripted(Callback):
 
 def run(values: list[float], stopping: EarlyStopping, name: str = "val_loss") -> tuple[int, float]:
     """Return how many epochs ran, and which one's weights the model has."""
-    model = make_model()
+    model = make_model("accuracy" if "accuracy" in name else "mae")
     history = model.fit(
         X, Y, epochs=len(values), callbacks=[Scripted(name, values), stopping], verbose=0
     )
@@ -110,13 +110,15 @@ def test_larger_is_better_for_accuracies() -> None:
     )
 
 
-def test_an_unknown_value_is_named() -> None:
+def test_an_unknown_value_is_named(tmp_path: Path) -> None:
     for callback in (
         EarlyStopping("nothing"),
-        ModelCheckpoint("x", "nothing", save_best_only=True),
+        ModelCheckpoint(tmp_path / "x", "nothing", save_best_only=True),
     ):
-        with pytest.raises(ValueError, match=r"monitor: got 'nothing', expected one of .*'loss'"):
+        with pytest.warns(UserWarning, match="monitor 'nothing' is not among the logs, loss, mae"):
             make_model().fit(X, Y, callbacks=[callback], verbose=0)
+    with pytest.raises(ValueError, match="mode: got 'auto' for 'val_x'"):
+        run([1.0, 2.0], EarlyStopping("val_x"), "val_x")
     with pytest.raises(ValueError, match="mode: got 'best'"):
         EarlyStopping(mode="best")
     with pytest.raises(NotImplementedError, match="save_freq=5"):

@@ -223,9 +223,9 @@ def bad_calls() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "verbose": ({"x": x, "y": y, "verbose": 7}, ValueError, "verbose: got 7"),
         "callbacks": ({"x": x, "y": y, "callbacks": [3]}, TypeError, "callbacks: got 3"),
         "not there yet": (
-            {"x": x, "y": y, "class_weight": {}},
+            {"x": x, "y": y, "steps_per_epoch": 3},
             NotImplementedError,
-            "class_weight",
+            "steps_per_epoch",
         ),
         "unknown": ({"x": x, "y": y, "epoch": 3}, TypeError, "'epoch'"),
         "weights": ({"x": x, "y": y, "sample_weight": [1, 2]}, ValueError, "sample_weight: got"),

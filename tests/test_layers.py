@@ -179,7 +179,7 @@ def test_embedding_takes_whole_numbers_of_any_type() -> None:
         (lambda: LSTM(2.5), TypeError, "units: got 2.5"),
         (lambda: LSTM(True), ValueError, "units: got True"),
         (lambda: Embedding(3, "x"), TypeError, "output_dim: got 'x'"),
-        (lambda: Dropout(1.0), ValueError, "rate: got 1.0"),
+        (lambda: Dropout(1.5), ValueError, "rate: got 1.5"),
         (lambda: Dropout("half"), TypeError, "rate: got 'half'"),
         (lambda: Dense(3, dtype="float16"), ValueError, "dtype: got 'float16'"),
         (lambda: Dense(3, activation="tanhh"), ValueError, "activation: got 'tanhh'"),
