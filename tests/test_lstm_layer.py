@@ -94,7 +94,7 @@ def test_a_stateful_layer_goes_on_where_it_was() -> None:
     parts = np.concatenate([layer(x[:, :3]), layer(x[:, 3:])], axis=1)
     layer.reset_state()
     np.testing.assert_array_equal(layer(x), parts)
-    with pytest.raises(ValueError, match="x: got 3 sequences, expected 2.*reset_state"):
+    with pytest.raises(ValueError, match=r"x: got 3 sequences, expected 2.*reset_state"):
         layer(np.zeros((3, 1, 3)))
     layer.reset_states()
     layer(np.zeros((3, 1, 3)))
