@@ -36,6 +36,12 @@ def test_info_tells_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["threads"] == lstm_ext.get_num_threads() and facts["cuda"] is False
 
 
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    script = f"{sys.executable} -m lstm_ext info | true"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
 def test_bench_measures_a_shape(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("a.json", "a.md", "a.png", "r.png")}
     options = ["--shape", "1,5,10,20", "--peers", "numpy", "--rounds", "3", "--seconds", "0.05"]
