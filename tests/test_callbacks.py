@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 
 from lstm_ext import Dense, Input, Sequential, load_model
-from lstm_ext.models import Callback, EarlyStopping, ModelCheckpoint
+from lstm_ext.metrics import BinaryAccuracy, MeanAbsoluteError
+from lstm_ext.models import Callback, EarlyStopping, History, ModelCheckpoint
 
 X, Y = np.ones((6, 1)), np.ones(6)
 
 
-def make_model(metric: str = "mae") -> Sequential:
+def make_model(metric: Any = "mae") -> Sequential:
     model = Sequential([Input((1,)), Dense(1)])
     model.compile("sgd", "mse", [metric])
     return model
@@ -143,3 +145,121 @@ def test_checkpoints_of_the_best_epoch(tmp_path: Path) -> None:
     model = make_model()
     model.load_weights(path)
     assert model.get_weights()[0][0, 0] == 1
+
+
+def test_callbacks_are_where_keras_has_them() -> None:
+    module = importlib.import_module("lstm_ext.callbacks")
+    assert module.EarlyStopping is EarlyStopping
+
+
+def test_every_hook_is_called_as_in_keras() -> None:
+    """The calls that Keras 3.15 makes, with the names in their logs."""
+    called: list[Any] = []
+
+    def recorder(hook: str) -> Any:
+        def record(self: Callback, *arguments: Any) -> None:
+            called.append((hook, *(sorted(a) if isinstance(a, dict) else a for a in arguments)))
+
+        return record
+
+    runs = ("train", "test", "predict")
+    parts = ["epoch", *runs, *(f"{run}_batch" for run in runs)]
+    names = [f"on_{part}_{edge}" for part in parts for edge in ("begin", "end")]
+    callback = type("Recorder", (Callback,), {name: recorder(name) for name in names})()
+    model = make_model("mse")
+    model.fit(X, Y, batch_size=4, validation_split=0.2, callbacks=[callback], verbose=0)
+    model.evaluate(X, Y, batch_size=4, callbacks=callback, verbose=0)
+    model.predict(X, callbacks=(callback,), verbose=0)
+    both = ["loss", "mse"]
+    assert called == [
+        ("on_train_begin", []),
+        ("on_epoch_begin", 0, []),
+        ("on_train_batch_begin", 0, []),
+        ("on_train_batch_end", 0, both),
+        ("on_test_begin", []),
+        ("on_test_batch_begin", 0, []),
+        ("on_test_batch_end", 0, both),
+        ("on_test_end", both),
+        ("on_epoch_end", 0, [*both, "val_loss", "val_mse"]),
+        ("on_train_end", [*both, "val_loss", "val_mse"]),
+        ("on_test_begin", []),
+        ("on_test_batch_begin", 0, []),
+        ("on_test_batch_end", 0, both),
+        ("on_test_batch_begin", 1, []),
+        ("on_test_batch_end", 1, both),
+        ("on_test_end", both),
+        ("on_predict_begin", []),
+        ("on_predict_batch_begin", 0, []),
+        ("on_predict_batch_end", 0, ["outputs"]),
+        ("on_predict_end", []),
+    ]
+
+
+def test_the_older_names_of_batch_hooks() -> None:
+    called = []
+
+    class Recorder(Callback):
+        def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+            called.append(batch)
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            called.append(logs["loss"])
+
+    history = make_model().fit(X, Y, callbacks=Recorder(), verbose=0)
+    assert called == [0, history.history["loss"][0]]
+
+
+def test_the_history_has_what_callbacks_log() -> None:
+    given = History()
+    model = make_model("mse")
+    history = model.fit(X, Y, epochs=2, callbacks=Scripted("rate", [0.5, 0.25]), verbose=0)
+    assert history is model.history
+    assert history.history["rate"] == [0.5, 0.25]
+    assert list(history.history) == ["loss", "mse", "rate"]
+    assert model.fit(X, Y, callbacks=[given], verbose=0) is given
+    model.fit(X, Y, callbacks=[given], initial_epoch=1, epochs=2, verbose=0)
+    assert given.epoch == [1] and len(given.history["loss"]) == 2
+
+
+def test_a_metric_says_which_way_is_better() -> None:
+    values = [0.1, 0.5, 0.4, 0.4]
+    for metric, epochs in ((BinaryAccuracy("hits"), 4), (MeanAbsoluteError("hits"), 3)):
+        model = make_model(metric)
+        callbacks = [Scripted("val_hits", values), EarlyStopping("val_hits", patience=2)]
+        assert len(model.fit(X, Y, epochs=4, callbacks=callbacks, verbose=0).epoch) == epochs
+
+
+def test_what_is_no_number_is_no_progress(tmp_path: Path) -> None:
+    nan = float("nan")
+    assert run([nan, 3.0, 2.0, 1.0], EarlyStopping(patience=2))[0] == 4
+    assert run([nan, nan, nan, nan], EarlyStopping(patience=2))[0] == 2
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True)
+    values = Scripted("val_loss", [nan, 3.0, 4.0])
+    make_model().fit(X, Y, epochs=3, callbacks=[values, checkpoint], verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_a_checkpoint_makes_its_folder_and_remembers_only_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = ModelCheckpoint(tmp_path / "a" / "b", "loss", save_best_only=True)
+    model = make_model()
+    model.fit(X, Y, callbacks=[checkpoint], verbose=0)
+    assert (tmp_path / "a" / "b").exists() and checkpoint.best is not None
+    best = checkpoint.best = 1e9
+
+    def fail(path: str) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.fit(X, Y, callbacks=[checkpoint], verbose=0)
+    assert checkpoint.best == best
+
+
+def test_stopping_tells_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    run([1.0, 2.0], EarlyStopping(verbose=1, restore_best_weights=True))
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 2: early stopping",
+        "Restoring the weights of the best epoch: 1",
+    ]

@@ -224,3 +224,15 @@ def test_the_reference_and_the_layer_agree() -> None:
     y = layer(x)
     output, _, _ = reference.lstm(x, *layer.get_weights())
     np.testing.assert_allclose(y, output, rtol=0, atol=1e-14)
+
+
+def test_dropout_of_everything() -> None:
+    np.testing.assert_array_equal(Dropout(1)(np.ones((3, 2)), training=True), np.zeros((3, 2)))
+
+
+def test_arguments_of_older_keras() -> None:
+    assert Dense(3, input_dim=4).input_shape == (None, 4)
+    with pytest.raises(ValueError, match="input_dim: got 4"):
+        Dense(3, input_dim=4, input_shape=(4,))
+    with pytest.warns(UserWarning, match="input_length"):
+        Embedding(5, 2, input_length=3)

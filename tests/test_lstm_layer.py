@@ -290,3 +290,59 @@ def test_a_model_streams() -> None:
     stream.reset([0])
     y = stream.step(x[:, 0])
     np.testing.assert_array_equal(y[0], model.predict(x[:, :1], verbose=0)[0])
+
+
+def test_threads_that_call_a_new_layer_see_the_same_weights() -> None:
+    for _ in range(20):
+        layer = LSTM(40)
+        x = np.ones((1, 2, 30), np.float32)
+        barrier = threading.Barrier(4)
+        results: list[np.ndarray] = []
+
+        def call(layer: LSTM = layer, x: Any = x, wait: Any = barrier, out: Any = results) -> None:
+            wait.wait()
+            out.append(layer(x))
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for result in results:
+            np.testing.assert_array_equal(result, layer(x))
+
+
+def test_weights_set_while_others_are_laid_out_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that lays out old weights must not put them back after new ones were set."""
+    layer = LSTM(3)
+    x = np.ones((1, 2, 2), np.float32)
+    layer(x)
+    layer.weights_changed()
+    reading, written = threading.Event(), threading.Event()
+    pack = functional.pack
+
+    def slow_pack(*weights: Any) -> Any:
+        packed = pack(*weights)
+        reading.set()
+        written.wait(0.2)
+        return packed
+
+    monkeypatch.setattr(functional, "pack", slow_pack)
+    caller = threading.Thread(target=layer, args=(x,))
+    caller.start()
+    reading.wait()
+    layer.set_weights([w + 1 for w in layer.get_weights()])
+    written.set()
+    caller.join()
+    monkeypatch.undo()
+    want, _, _ = reference.lstm(x, *layer.get_weights())
+    np.testing.assert_allclose(layer(x), want[:, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_layer_can_be_copied(how: Any) -> None:
+    layer = LSTM(4, stateful=True)
+    x = RNG.standard_normal((2, 3, 2)).astype(np.float32)
+    layer(x)
+    other = how(layer)
+    np.testing.assert_array_equal(other(x), layer(x))

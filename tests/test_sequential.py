@@ -1,18 +1,15 @@
-"""Models: how they are put together, shown, and written to files."""
+"""Models: how they are put together, what they take, and how they are shown."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lstm_ext import LSTM, Dense, Dropout, Embedding, Input, Sequential, load_model
-from lstm_ext.models import safetensors
-from lstm_ext.optimizers import SGD, Adam, AdamW, RMSprop
+from lstm_ext import LSTM, Dense, Embedding, Input, Sequential
 
 RNG = np.random.default_rng(9)
 
@@ -84,162 +81,90 @@ def test_an_input_of_the_wrong_shape_is_refused() -> None:
         Sequential()(np.zeros((1, 2)))
 
 
-# ---- files ----
+def test_inputs_are_fitted_to_the_model_as_in_keras() -> None:
+    """A last axis of one may be missing or too much; sequences may have any length."""
+    model = Sequential([Input((3, 1)), LSTM(4), Dense(1)])
+    x = RNG.standard_normal((5, 3, 1)).astype(np.float32)
+    expected = model(x)
+    np.testing.assert_array_equal(model(x[..., 0]), expected)
+    np.testing.assert_array_equal(model(x[..., None]), expected)
+    assert model(x[:, :2]).shape == (5, 1)
+    flat = Sequential([Dense(2, input_dim=1)])
+    np.testing.assert_array_equal(flat(x[:, 0, 0]), flat(x[:, 0]))
+    by_data = Sequential([LSTM(4), Dense(1)])
+    by_data(x)
+    assert by_data.input_shape == (None, 3, 1) and by_data(x[:, :1]).shape == (5, 1)
+    assert by_data(x[:, :0]).shape == (5, 1) and by_data(x[:0]).shape == (0, 1)
 
 
-def model_with_everything(optimizer: Any = "adam") -> Sequential:
-    layers = [
-        Input((6,)),
-        Embedding(9, 4),
-        LSTM(5, return_sequences=True, dtype="float32"),
-        Dropout(0.2, seed=3),
-        LSTM(4, go_backwards=True, use_bias=False),
-        Dense(3, activation="softmax"),
-    ]
-    model = Sequential(layers)
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-    return model
-
-
-X, Y = RNG.integers(0, 9, (24, 6)), RNG.integers(0, 3, 24)
+def test_an_input_converts_to_its_dtype() -> None:
+    model = Sequential([Input((2, 1), dtype="int32"), LSTM(4)])
+    x = RNG.uniform(0, 3, (4, 2, 1))
+    np.testing.assert_array_equal(model(x), model(x.astype(np.int32)))
+    words = Sequential([Input((3,), dtype="int32"), Embedding(5, 2), LSTM(4)])
+    assert words(np.ones((2, 3))).shape == (2, 4)
 
 
 @pytest.mark.parametrize(
-    "optimizer",
-    [SGD(0.1, momentum=0.5), Adam(0.01), AdamW(0.01), RMSprop(0.01, centered=True)],
-    ids=lambda o: type(o).__name__,
+    ("make", "shape"),
+    [
+        (lambda: Input((3, 2)), (None, 3, 2)),
+        (lambda: Input((None, 2), 4), (4, None, 2)),
+        (lambda: Input(batch_shape=(4, 3, 2)), (4, 3, 2)),
+        (lambda: Input(batch_shape=(None, 3)), (None, 3)),
+    ],
 )
-def test_training_goes_on_from_a_file_as_if_never_interrupted(
-    tmp_path: Path, optimizer: Any
-) -> None:
-    path = tmp_path / "model.safetensors"
-    model = model_with_everything(optimizer)
-    model.layers[2].rate = 0.0  # type: ignore[attr-defined] # the generator's place is not saved
-    model.fit(X, Y, epochs=2, shuffle=False, verbose=0)
-    model.save(path)
-    again = load_model(path)
-    assert [type(a) for a in again.layers] == [type(a) for a in model.layers]
-    np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
-    a = model.fit(X, Y, epochs=2, shuffle=False, verbose=0).history
-    b = again.fit(X, Y, epochs=2, shuffle=False, verbose=0).history
-    assert a == b
-    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_an_input_has_a_shape(make: Any, shape: tuple[Any, ...]) -> None:
+    layer = make()
+    assert layer.input_shape == shape
+    assert Input.from_config(layer.get_config()).input_shape == shape
+    if len(shape) == 3:
+        assert Sequential([layer, LSTM(5)]).output_shape == (shape[0], 5)
 
 
-def test_weights_alone(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    model, other = model_with_everything(), model_with_everything()
-    model.save_weights(path)
-    other.load_weights(path)
-    np.testing.assert_array_equal(other.predict(X, verbose=0), model.predict(X, verbose=0))
-    small = Sequential([Input((2,)), Dense(1)])
-    before = small.get_weights()
-    with pytest.raises(ValueError, match=r"weights\.safetensors: weights: got .*expected"):
-        small.load_weights(path)
-    np.testing.assert_array_equal(small.get_weights()[0], before[0])
-    with pytest.raises(ValueError, match="no model of lstm_ext"):
-        load_model(path)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ValueError, "shape: got None"),
+        ({"shape": (3,), "batch_shape": (2, 3)}, ValueError, "expected one of them"),
+        ({"batch_size": 2, "batch_shape": (2, 3)}, ValueError, "batch_size: got 2"),
+        ({"shape": 3}, TypeError, "shape: got 3, expected a tuple"),
+        ({"shape": "33"}, TypeError, "shape: got '33'"),
+        ({"shape": (3, -1)}, ValueError, "shape: got -1"),
+        ({"shape": (3, 1.5)}, TypeError, "shape: got 1.5"),
+        ({"shape": (3,), "dtype": "string"}, ValueError, "dtype: got 'string'"),
+        ({"shape": (3,), "sparse": True}, NotImplementedError, "sparse=True"),
+        ({"shape": (3,), "shapes": True}, TypeError, "'shapes'"),
+    ],
+)
+def test_a_bad_input_declaration(options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Input(**options)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "model.safetensors"
-    model = model_with_everything()
-    model.save(path)
-    old = path.read_bytes()
-
-    def fail(descriptor: int) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    model.set_weights([w + 1 for w in model.get_weights()])
-    with pytest.raises(OSError, match="disk full"):
-        model.save(path)
-    assert path.read_bytes() == old
-    assert list(tmp_path.iterdir()) == [path]
+def test_layers_that_do_not_fit_are_not_built() -> None:
+    model = Sequential([LSTM(4), LSTM(3)])
+    with pytest.raises(ValueError, match=r"\(None, 4\), expected 3 axes"):
+        model(np.zeros((3, 5, 2)))
+    assert not model.layers[0].built and model.input_shape is None
+    dense = Dense(3)
+    dense.build((None, 7))
+    with pytest.raises(ValueError, match=r"\(None, 4\), expected 7 features"):
+        Sequential([Input((5, 2)), LSTM(4), dense])
 
 
-def test_other_readers_can_read_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    model = model_with_everything()
-    model.save(path)
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    entry = header["layers/1/kernel"]
-    begin, end = entry["data_offsets"]
-    values = np.frombuffer(content[8 + length :][begin:end], "<f4").reshape(entry["shape"])
-    np.testing.assert_array_equal(values, model.layers[1].kernel)  # type: ignore[attr-defined]
-    assert all(isinstance(v, str) for v in header["__metadata__"].values())
+def test_models_are_numbered() -> None:
+    base, _, number = Sequential().name.rpartition("_")
+    assert base == "sequential" and Sequential().name == f"sequential_{int(number) + 1}"
 
 
-def broken_files(good: bytes) -> dict[str, bytes]:
-    length = int.from_bytes(good[:8], "little")
-    header = json.loads(good[8 : 8 + length])
-    data = good[8 + length :]
-
-    def rebuilt(change: Any) -> bytes:
-        changed = json.loads(json.dumps(header))
-        change(changed)
-        text = json.dumps(changed).encode()
-        return len(text).to_bytes(8, "little") + text + data
-
-    name = "layers/1/kernel"
-    return {
-        "empty": b"",
-        "cut in the prefix": good[:5],
-        "cut in the header": good[: length // 2],
-        "cut in the data": good[:-7],
-        "longer": good + b"1234",
-        "a huge header": (2**63).to_bytes(8, "little") + good[8:],
-        "no JSON": good[:8] + b"x" * length + data,
-        "deep JSON": (50000).to_bytes(8, "little") + b"[" * 50000,
-        "a list": (2).to_bytes(8, "little") + b"[]",
-        "huge shape": rebuilt(lambda h: h[name].update(shape=[2**40, 2**40])),
-        "negative shape": rebuilt(lambda h: h[name].update(shape=[-4, -5])),
-        "unknown dtype": rebuilt(lambda h: h[name].update(dtype="F31")),
-        "offsets beyond": rebuilt(lambda h: h[name].update(data_offsets=[0, 2**50])),
-        "offsets backwards": rebuilt(lambda h: h[name].update(data_offsets=[9, 3])),
-        "overlap": rebuilt(
-            lambda h: h[name].update(data_offsets=h["layers/0/embeddings"]["data_offsets"])
-        ),
-        "missing weight": rebuilt(lambda h: h.update({"layers/9/kernel": h.pop(name)})),
-        "no description": rebuilt(lambda h: h["__metadata__"].pop("model")),
-        "unknown layer": rebuilt(
-            lambda h: h["__metadata__"].update(
-                model=h["__metadata__"]["model"].replace('"Dense"', '"os.system"')
-            )
-        ),
-        "unknown argument": rebuilt(
-            lambda h: h["__metadata__"].update(
-                model=h["__metadata__"]["model"].replace('"use_bias"', '"evil"')
-            )
-        ),
-    }
-
-
-def test_a_broken_file_is_refused_with_its_name(tmp_path: Path) -> None:
-    good = tmp_path / "good.safetensors"
-    model_with_everything().save(good)
-    for case, content in broken_files(good.read_bytes()).items():
-        path = tmp_path / "broken.safetensors"
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"broken\.safetensors: ") as caught:
-            load_model(path)
-        assert str(caught.value), case
-    with pytest.raises(FileNotFoundError):
-        load_model(tmp_path / "none")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool", "float16"])
-def test_arrays_come_back_as_they_were(tmp_path: Path, dtype: str) -> None:
-    path = tmp_path / "arrays"
-    arrays = {"a": np.arange(6).reshape(2, 3).astype(dtype), "b": np.zeros((0, 4), dtype)}
-    safetensors.write_file(path, arrays, {"key": "välue"})
-    back, metadata = safetensors.read_file(path)
-    assert metadata == {"key": "välue"}
-    for name, array in arrays.items():
-        assert back[name].dtype == array.dtype
-        np.testing.assert_array_equal(back[name], array)
+def test_a_model_can_be_copied() -> None:
+    model = Sequential([Input((5, 2)), LSTM(4), Dense(2)])
+    model.compile("adam", "mse")
+    x = RNG.standard_normal((3, 5, 2)).astype(np.float32)
+    expected = model.predict(x, verbose=0)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict(x, verbose=0), expected)
+        other.fit(x, np.ones((3, 2)), verbose=0)
+        assert not np.array_equal(other.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)

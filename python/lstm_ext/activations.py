@@ -82,6 +82,11 @@ class Activation:
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if _ACTIVATIONS.get(self.name) is self:
+            return get, (self.name,)
+        return Activation, (self.name, self._function, self._gradient)
+
 
 def _as_float(z: ArrayLike) -> Array:
     array = np.asarray(z)

@@ -54,7 +54,7 @@ class Steps:
             passed_on, own = backwards[index](gradient, index > lowest)
             grads[:0] = own
             if passed_on is not None:
-                gradient = passed_on
+                gradient = passed_on.astype(layers[index - 1].dtype, copy=False)
         # Before too: an interrupt in the midst of it leaves nothing that was made of old weights.
         for layer in layers:
             layer.weights_changed()
