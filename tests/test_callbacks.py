@@ -82,6 +82,29 @@ def test_stopping_waits_for_its_patience() -> None:
     assert run(values, EarlyStopping(patience=3))[0] == 8
     assert run(values, EarlyStopping(patience=3, start_from_epoch=5))[0] == 8
     assert run([1.0, 2.0], EarlyStopping())[0] == 2
+    rising = [1.0, 2.0, 3.0, 4.0]
+    assert run(rising, EarlyStopping(patience=1, start_from_epoch=2))[0] == 4
+    assert run(rising, EarlyStopping(patience=1))[0] == 2
+
+
+def test_stopping_forgets_earlier_runs() -> None:
+    stopping = EarlyStopping(patience=1, restore_best_weights=True)
+    assert run([1.0, 2.0, 3.0], stopping) == (2, 0.0)
+    assert run([9.0, 8.0, 7.0, 8.0], stopping) == (4, 2.0)
+
+
+def test_a_callback_can_end_training_after_a_batch() -> None:
+    seen = []
+
+    class Stop(Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen.append(batch)
+            self.model.stop_training = True
+
+    model = make_model()
+    history = model.fit(X, Y, batch_size=2, epochs=3, callbacks=[Stop()], verbose=0)
+    assert seen == [0] and history.epoch == [0] and "mae" in history.history
+    assert model.fit(X, Y, epochs=3, verbose=0).epoch == [0, 1, 2]
 
 
 def test_stopping_restores_the_best_weights() -> None:
@@ -96,9 +119,17 @@ def test_small_changes_do_not_count() -> None:
     assert run(values, EarlyStopping(min_delta=0.5, patience=2))[0] == 3
     assert run(values, EarlyStopping(min_delta=0.05, patience=2))[0] == 4
 
+    rising = [0.1, 0.2, 0.3, 0.4]
+    for delta in (0.5, -0.5):
+        stopping = EarlyStopping("val_accuracy", min_delta=delta, patience=2)
+        assert run(rising, stopping, "val_accuracy")[0] == 3
+    assert run(rising, EarlyStopping("val_accuracy", patience=2), "val_accuracy")[0] == 4
+
 
 def test_a_baseline_has_to_be_reached() -> None:
-    assert run([3.0, 2.0, 1.0, 0.5], EarlyStopping(baseline=0.1, patience=2))[0] >= 2
+    """Better values that are still short of it do not start the wait anew."""
+    assert run([3.0, 2.0, 2.5, 1.0], EarlyStopping(baseline=0.1, patience=2))[0] == 3
+    assert run([3.0, 2.0, 2.5, 1.0], EarlyStopping(patience=2))[0] == 4
     assert run([3.0, 0.05, 1.0, 1.0], EarlyStopping(baseline=0.1, patience=2))[0] == 4
 
 
@@ -135,6 +166,15 @@ def test_checkpoints_of_every_epoch(tmp_path: Path) -> None:
     assert load_model(tmp_path / "m-02-1.0").get_weights()[0][0, 0] == 1
     with pytest.raises(ValueError, match="filepath: got"):
         make_model().fit(X, Y, callbacks=[ModelCheckpoint(tmp_path / "{val_los}")], verbose=0)
+
+
+def test_a_checkpoint_has_to_better_a_threshold(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(
+        tmp_path / "{epoch}", save_best_only=True, initial_value_threshold=1.5
+    )
+    callbacks = [Scripted("val_loss", [3.0, 2.0, 1.0]), checkpoint]
+    make_model().fit(X, Y, epochs=3, callbacks=callbacks, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
 def test_checkpoints_of_the_best_epoch(tmp_path: Path) -> None:
@@ -233,6 +273,7 @@ def test_what_is_no_number_is_no_progress(tmp_path: Path) -> None:
     nan = float("nan")
     assert run([nan, 3.0, 2.0, 1.0], EarlyStopping(patience=2))[0] == 4
     assert run([nan, nan, nan, nan], EarlyStopping(patience=2))[0] == 2
+    assert run([nan, 3.0], EarlyStopping())[0] == 2
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True)
     values = Scripted("val_loss", [nan, 3.0, 4.0])
     make_model().fit(X, Y, epochs=3, callbacks=[values, checkpoint], verbose=0)

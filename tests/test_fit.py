@@ -82,14 +82,18 @@ def test_sample_weights_of_zero_drop_samples(data: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_a_frozen_layer_keeps_its_weights(data: Any) -> None:
-    model = Sequential([Input((3, 2)), LSTM(4, trainable=False), Dense(1)])
+@pytest.mark.parametrize("frozen", [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}])
+def test_a_frozen_layer_keeps_its_weights(data: Any, frozen: set[int]) -> None:
+    layers = [LSTM(4, return_sequences=True), LSTM(3), Dense(1)]
+    for index in frozen:
+        layers[index].trainable = False
+    model = Sequential([Input((3, 2)), *layers])
     model.compile(optimizer="adam", loss="mse")
-    before = model.get_weights()
+    before = [layer.get_weights() for layer in layers]
     model.fit(*data, verbose=0)
-    after = model.get_weights()
-    for index, (a, b) in enumerate(zip(before, after, strict=True)):
-        assert np.array_equal(a, b) == (index < 3)
+    for index, layer in enumerate(layers):
+        for a, b in zip(before[index], layer.get_weights(), strict=True):
+            assert np.array_equal(a, b) == (index in frozen)
 
 
 def test_training_on_a_batch_is_a_step_of_fit(data: Any) -> None:
@@ -246,6 +250,27 @@ def test_an_interrupted_update_leaves_no_stale_weights(data: Any, monkeypatch: A
     monkeypatch.setattr(optimizer, "apply", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(*data, verbose=0)
+    again = small_model(seed=1)
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(
+        model.predict(data[0], verbose=0), again.predict(data[0], verbose=0)
+    )
+
+
+def test_weights_laid_out_by_others_in_the_midst_of_an_update_are_dropped(
+    data: Any, monkeypatch: Any
+) -> None:
+    model = small_model()
+    optimizer = model.optimizer
+    assert optimizer is not None
+    apply = optimizer.apply
+
+    def watched(grads: Any, weights: Any) -> None:
+        model.predict(data[0], verbose=0)  # as another thread might
+        apply(grads, weights)
+
+    monkeypatch.setattr(optimizer, "apply", watched)
+    model.fit(*data, verbose=0)
     again = small_model(seed=1)
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(

@@ -292,24 +292,24 @@ def test_a_model_streams() -> None:
     np.testing.assert_array_equal(y[0], model.predict(x[:, :1], verbose=0)[0])
 
 
-def test_threads_that_call_a_new_layer_see_the_same_weights() -> None:
-    for _ in range(20):
-        layer = LSTM(40)
-        x = np.ones((1, 2, 30), np.float32)
-        barrier = threading.Barrier(4)
-        results: list[np.ndarray] = []
+def test_threads_that_call_a_new_layer_build_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = LSTM(3)
+    x = np.ones((1, 2, 2), np.float32)
+    build, built = layer.build, threading.Event()
+    shapes: list[Any] = []
 
-        def call(layer: LSTM = layer, x: Any = x, wait: Any = barrier, out: Any = results) -> None:
-            wait.wait()
-            out.append(layer(x))
+    def slow_build(shape: Any) -> None:
+        shapes.append(shape)
+        built.wait(0.1)
+        build(shape)
 
-        threads = [threading.Thread(target=call) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for result in results:
-            np.testing.assert_array_equal(result, layer(x))
+    monkeypatch.setattr(layer, "build", slow_build)
+    threads = [threading.Thread(target=layer, args=(x,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shapes == [(None, 2, 2)]
 
 
 def test_weights_set_while_others_are_laid_out_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,3 +346,27 @@ def test_a_layer_can_be_copied(how: Any) -> None:
     layer(x)
     other = how(layer)
     np.testing.assert_array_equal(other(x), layer(x))
+
+
+def test_results_are_the_callers_to_change() -> None:
+    layer = LSTM(4, stateful=True, return_state=True)
+    x = RNG.standard_normal((2, 3, 2)).astype(np.float32)
+    output, h, c = layer(x)
+    kept = layer.state
+    for array in (output, h, c):
+        array[...] = 9
+    assert kept is not None and layer.state is not None
+    for a, b in zip(kept, layer.state, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_every_argument_is_in_the_configuration() -> None:
+    options = {
+        "units": 3, "use_bias": False, "unit_forget_bias": False, "return_sequences": True,
+        "return_state": True, "go_backwards": True, "stateful": True, "unroll": True, "seed": 4,
+        "dtype": "float64", "trainable": False, "name": "x",
+    }  # fmt: skip
+    config = LSTM(**options, kernel_initializer="ones").get_config()
+    assert {name: config[name] for name in options} == options
+    assert config["kernel_initializer"]["class_name"] == "Ones"
+    assert LSTM.from_config(config).get_config() == config

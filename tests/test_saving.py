@@ -141,7 +141,7 @@ def broken_files(good: bytes) -> dict[str, bytes]:
         "empty shape beyond all": rebuilt(
             lambda h: h.update({"z": {"dtype": "F32", "shape": [0, 2**62], "data_offsets": [0, 0]}})
         ),
-        "shape of many axes": rebuilt(lambda h: h[name].update(shape=[1] * 60 + [4, 20])),
+        "shape of many axes": rebuilt(lambda h: h[name].update(shape=[1] * 90 + [4, 20])),
         "shape of bools": rebuilt(lambda h: h[name].update(shape=[True, 80])),
         "huge shape": rebuilt(lambda h: h[name].update(shape=[2**40, 2**40])),
         "negative shape": rebuilt(lambda h: h[name].update(shape=[-4, -5])),
@@ -150,6 +150,9 @@ def broken_files(good: bytes) -> dict[str, bytes]:
         "offsets backwards": rebuilt(lambda h: h[name].update(data_offsets=[9, 3])),
         "overlap": rebuilt(
             lambda h: h[name].update(data_offsets=h["layers/0/embeddings"]["data_offsets"])
+        ),
+        "shifted": rebuilt(
+            lambda h: h[name].update(data_offsets=[o - 4 for o in h[name]["data_offsets"]])
         ),
         "missing weight": rebuilt(lambda h: h.update({"layers/9/kernel": h.pop(name)})),
         "no description": rebuilt(lambda h: h["__metadata__"].pop("model")),

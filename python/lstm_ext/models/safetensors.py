@@ -29,8 +29,6 @@ _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 # As in the format's own reader; a header beyond it is not one.
 _MAX_HEADER = 100_000_000
 
-_MAX_AXES = 32  # as many as every NumPy can have
-
 _O_BINARY = getattr(os, "O_BINARY", 0)  # Windows would change bytes that look like line ends
 
 
@@ -125,7 +123,7 @@ def _check_entries(
             raise ValueError(f"{path}: the data of {name!r} overlap others or leave a gap")
         if code is None:
             raise ValueError(f"{path}: {name!r} has dtype {entry.get('dtype')!r}, which is unknown")
-        if not isinstance(shape, list) or len(shape) > _MAX_AXES or not _are_sizes(shape):
+        if not isinstance(shape, list) or not _are_sizes(shape):
             raise ValueError(f"{path}: {name!r} has shape {shape!r}, expected whole numbers")
         if math.prod(shape) * np.dtype(code).itemsize != end - begin:
             raise ValueError(f"{path}: {name!r} of shape {shape} has {end - begin} bytes of data")
@@ -155,5 +153,5 @@ def _read_array(file: BinaryIO, entry: dict[str, Any], path: str | os.PathLike[s
         raise ValueError(f"{path}: cut off while it was read")
     try:
         return data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except ValueError as error:  # an empty array can have a shape beyond what NumPy holds
+    except ValueError as error:  # more axes, or larger empty ones, than NumPy holds
         raise ValueError(f"{path}: shape {entry['shape']}: {error}") from None
