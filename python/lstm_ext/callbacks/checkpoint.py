@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from .base import Logs
 from .monitor import Monitor
@@ -68,7 +67,7 @@ class ModelCheckpoint(Monitor):
         path = self._path(epoch, logs or {})
         if self.verbose:
             print(f"Epoch {epoch + 1}: saving model to {path}")
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         if self.save_weights_only:
             self.model.save_weights(path)
         else:

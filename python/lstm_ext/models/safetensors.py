@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -55,8 +55,8 @@ def write_file(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # aligns the data
 
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f"{target.name}.{os.urandom(6).hex()}.tmp")
+    target = os.path.realpath(path)
+    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -66,11 +66,12 @@ def write_file(
                 file.write(np.ascontiguousarray(array).tobytes())
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o777)
-        temporary.replace(target)
+        if os.path.exists(target):
+            os.chmod(temporary, os.stat(target).st_mode & 0o777)
+        os.replace(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
 
 
@@ -85,7 +86,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str,
     OSError
         If it cannot be read.
     """
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
