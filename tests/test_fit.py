@@ -151,6 +151,11 @@ def bad_calls() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "no targets": ({"x": x, "y": None}, ValueError, "y: got None"),
         "no samples": ({"x": x[:0], "y": y[:0]}, ValueError, "x: got no samples"),
         "batch size": ({"x": x, "y": y, "batch_size": 0}, ValueError, "batch_size: got 0"),
+        "validation batch": (
+            {"x": x, "y": y, "validation_batch_size": 0},
+            ValueError,
+            "validation_batch_size: got 0",
+        ),
         "split": (
             {"x": x, "y": y, "validation_split": 1.5},
             ValueError,

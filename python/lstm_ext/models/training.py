@@ -134,7 +134,7 @@ class Trainable(Steps):
         self._compiled("fit")
         level = _verbosity(verbose)
         size = _batch_size(batch_size, "batch_size")
-        validation_size = _batch_size(validation_batch_size or size, "validation_batch_size")
+        validation_size = _batch_size(validation_batch_size, "validation_batch_size", size)
         last, first = _count(epochs, "epochs"), _count(initial_epoch, "initial_epoch")
         validates = _validation_epochs(validation_freq)
         if not isinstance(shuffle, (bool, np.bool_, int)):
@@ -346,8 +346,8 @@ class Trainable(Steps):
         return self  # type: ignore[return-value]
 
 
-def _batch_size(value: int | None, name: str) -> int:
-    return 32 if value is None else check_size(value, name)
+def _batch_size(value: int | None, name: str, default: int = 32) -> int:
+    return default if value is None else check_size(value, name)
 
 
 def _count(value: int, name: str) -> int:
