@@ -2,6 +2,7 @@
 
 from . import (
     activations,
+    callbacks,
     functional,
     initializers,
     losses,
@@ -21,7 +22,6 @@ from .config import (
 )
 from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
-from .models import callbacks as callbacks
 from .random import set_random_seed
 
 __all__ = [

@@ -11,10 +11,9 @@ from .. import reference
 from . import fit
 from .grid import Shape
 
-__all__ = ["MODES", "Case"]
+__all__ = ["Case"]
 
 Array = NDArray[Any]
-MODES = ("forward", "stream", "training", "fit")
 
 # Beyond this the reference in float64 would take longer than everything else; the first rows and
 # steps are then compared, which is enough: each row stands for itself, and later steps build on
