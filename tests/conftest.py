@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_ext import config
+from support import ISAS
 
 
-@pytest.fixture(params=config.available_isas())
+@pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> str:
     """Name each instruction set that this machine runs."""
     return str(request.param)

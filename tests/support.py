@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_ext import reference
+from lstm_ext import config, reference
 
 Array = NDArray[Any]
+
+# Instruction sets that differ for float32 and float64. AVX-512's newer ones have products of their
+# own for small weights only: test_small_weights.py runs over all.
+ISAS = [isa for isa in config.available_isas() if not isa.startswith("avx512_")]
+FUSED = [isa for isa in ISAS if isa != "baseline"]
 
 
 class Problem(NamedTuple):

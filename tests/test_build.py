@@ -59,7 +59,7 @@ def test_a_kernel_file_defines_its_table_and_nothing_else(isa: str, tmp_path: Pa
     """
     object_file = tmp_path / f"{isa}.o"
     source = SOURCE / "csrc" / "cpu" / "kernels" / f"kernels_{isa}.cpp"
-    command = [compiler(), "-std=c++17", "-O0", "-fPIC", f"-I{SOURCE / 'csrc'}"]
+    command = [compiler(), "-std=c++17", "-O0", "-fPIC", "-fno-exceptions", f"-I{SOURCE / 'csrc'}"]
     command += [*kernel_flags(isa), "-c", str(source), "-o", str(object_file)]
     subprocess.run(command, check=True)
     defined = [(kind, name) for kind, name in external_symbols(object_file) if kind != "U"]

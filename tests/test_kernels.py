@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from lstm_ext import _cpu, config, functional
-from support import Array, assert_same_bits, wider
-
-FUSED = [isa for isa in config.available_isas() if isa != "baseline"]
+from support import FUSED, Array, assert_same_bits, wider
 
 # On both sides of the heights of tiles, of one to four vectors of any length, of one, two and four
 # blocks of depth.

@@ -321,8 +321,8 @@ def test_weights_set_while_others_are_laid_out_are_used(monkeypatch: pytest.Monk
     reading, written = threading.Event(), threading.Event()
     pack = functional.pack
 
-    def slow_pack(*weights: Any) -> Any:
-        packed = pack(*weights)
+    def slow_pack(*weights: Any, **options: Any) -> Any:
+        packed = pack(*weights, **options)
         reading.set()
         written.wait(0.2)
         return packed
@@ -330,7 +330,7 @@ def test_weights_set_while_others_are_laid_out_are_used(monkeypatch: pytest.Monk
     monkeypatch.setattr(functional, "pack", slow_pack)
     caller = threading.Thread(target=layer, args=(x,))
     caller.start()
-    reading.wait()
+    assert reading.wait(10)
     layer.set_weights([w + 1 for w in layer.get_weights()])
     written.set()
     caller.join()

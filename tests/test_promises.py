@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_ext import config, functional, reference
+from lstm_ext import functional, reference
 from support import (
+    FUSED,
     RESULTS,
     Array,
     Problem,
@@ -31,7 +32,6 @@ CUTS = [
     (5, 8, 255, 260),
     (14, 5, 2100, 512),
 ]
-FMA_ISAS = [isa for isa in config.available_isas() if isa != "baseline"]
 
 
 def call(problem: Problem, **options: Any) -> tuple[Array, Array, Array]:
@@ -82,12 +82,12 @@ def test_steps_may_come_in_several_calls(
         assert_same_bits((np.concatenate(outputs, axis=1), *state), whole)
 
 
-@pytest.mark.skipif(len(FMA_ISAS) < 2, reason="needs two instruction sets with FMA")
+@pytest.mark.skipif(len(FUSED) < 2, reason="needs two instruction sets with FMA")
 @pytest.mark.parametrize("size", [*CUTS, (1, 1, 1, 1), (9, 3, 17, 15), (2, 7, 64, 129)], ids=str)
 def test_instruction_sets_with_fma_agree(size: Size, dtype: Any) -> None:
     problem = make_problem(*size, dtype)
-    expected = run(functional, problem, isa=FMA_ISAS[0])
-    for isa in FMA_ISAS[1:]:
+    expected = run(functional, problem, isa=FUSED[0])
+    for isa in FUSED[1:]:
         assert_same_bits(run(functional, problem, isa=isa), expected)
 
 

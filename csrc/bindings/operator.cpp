@@ -9,16 +9,17 @@ namespace lstm_ext {
 namespace bindings {
 namespace {
 
-template <class T>
-LstmShape shape_of(const cpu::PackedWeights<T>& weights, const py::array& x) {
+template <class F>
+LstmShape shape_of(const cpu::PackedWeights<F>& weights, const py::array& x) {
   if (x.ndim() != 3) refuse("x", "3 dimensions");
   return {x.shape(0), x.shape(1), weights.input_size(), weights.hidden_size()};
 }
 
-template <class T>
-void forward(const cpu::PackedWeights<T>& weights, const py::array& x, const py::object& h0,
+template <class F>
+void forward(const cpu::PackedWeights<F>& weights, const py::array& x, const py::object& h0,
              const py::object& c0, bool go_backwards, const py::object& output, py::array& h,
              py::array& c, const py::object& gates, const py::object& cells, int num_threads) {
+  using T = typename cpu::Format<F>::Value;
   LstmForward<T> call{};
   const LstmShape s = call.shape = shape_of(weights, x);
   const int64_t batch = s.batch_size, hidden = s.hidden_size;
@@ -32,6 +33,7 @@ void forward(const cpu::PackedWeights<T>& weights, const py::array& x, const py:
   call.gates = write_optional<T>(gates, "gates", {s.seq_len, batch, kNumGates * hidden});
   call.cells = write_optional<T>(cells, "cells", {s.seq_len, batch, hidden});
   if ((call.gates == nullptr) != (call.cells == nullptr)) refuse("cells", "both gates and cells");
+  if (cpu::Format<F>::kEncodes && call.gates) refuse("gates", "None beside small weights");
   const py::gil_scoped_release release;
   cpu::lstm_forward(weights, call, thread_limit(num_threads));
 }
@@ -47,8 +49,8 @@ struct BackwardArrays {
 };
 
 template <class T>
-void backward(const cpu::PackedWeights<T>& weights, BackwardArrays& a, bool go_backwards,
-              int num_threads) {
+void run_backward(const cpu::PackedWeights<T>& weights, BackwardArrays& a, bool go_backwards,
+                  int num_threads) {
   LstmBackward<T> call{};
   const LstmShape s = call.shape = shape_of(weights, a.x);
   const int64_t batch = s.batch_size, hidden = s.hidden_size, columns = kNumGates * hidden;
@@ -73,13 +75,25 @@ void backward(const cpu::PackedWeights<T>& weights, BackwardArrays& a, bool go_b
   cpu::lstm_backward(weights, call, thread_limit(num_threads));
 }
 
+template <class F>
+void backward(const cpu::PackedWeights<F>& weights, BackwardArrays& a, bool go_backwards,
+              int num_threads) {
+  if constexpr (cpu::Format<F>::kEncodes) {
+    refuse("weights", "float32 or float64 ones for a backward pass");
+  } else {
+    run_backward<F>(weights, a, go_backwards, num_threads);
+  }
+}
+
 }  // namespace
 
 void add_operator(py::module_& module) {
   py::class_<Weights>(module, "PackedWeights",
                       "The weights of one LSTM, copied and laid out for one instruction set.")
-      .def(py::init<const py::array&, const py::array&, const py::object&, const std::string&>(),
-           py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("isa"))
+      .def(py::init<const py::array&, const py::array&, const py::object&, const std::string&,
+                    const std::string&>(),
+           py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("isa"),
+           py::arg("weights_dtype"))
       .def_property_readonly(
           "input_size",
           [](const Weights& w) { return w.visit([](const auto& p) { return p.input_size(); }); })
@@ -93,6 +107,9 @@ void add_operator(py::module_& module) {
                              [](const Weights& w) {
                                return w.visit([](const auto& p) { return p.kernel_set().name; });
                              })
+      .def_property_readonly(
+          "weights_dtype",
+          [](const Weights& w) { return w.visit([](const auto& p) { return weights_dtype(p); }); })
       .def_property_readonly("dtype", [](const Weights& w) {
         return w.visit(
             [](const auto& p) { return py::dtype::of<std::decay_t<decltype(*p.bias())>>(); });

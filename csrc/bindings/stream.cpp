@@ -24,10 +24,7 @@ class AnyStream {
  public:
   AnyStream(const Weights& weights, int64_t batch_size)
       : stream_(std::visit(
-            [&](const auto& shared) -> Variant {
-              using T = std::decay_t<decltype(*shared->bias())>;
-              return cpu::Stream<T>(shared, batch_size);
-            },
+            [&](const auto& shared) -> Variant { return cpu::Stream(shared, batch_size); },
             weights.shared())) {}
 
   py::array step(const py::object& x, const py::object& out) {
@@ -71,12 +68,14 @@ class AnyStream {
   }
 
  private:
-  using Variant = std::variant<cpu::Stream<float>, cpu::Stream<double>>;
+  using Variant = std::variant<cpu::Stream<float>, cpu::Stream<double>, cpu::Stream<cpu::Bfloat16>,
+                               cpu::Stream<cpu::Int8>>;
   template <class S>
   using element = std::decay_t<decltype(*std::declval<S>().weights().bias())>;
 
-  template <class T>
-  static py::array step_of(cpu::Stream<T>& stream, const py::object& x, const py::object& out) {
+  template <class F>
+  static py::array step_of(cpu::Stream<F>& stream, const py::object& x, const py::object& out) {
+    using T = typename cpu::Format<F>::Value;
     const int64_t batch = stream.batch_size(), hidden = stream.weights().hidden_size();
     const int64_t features = stream.weights().input_size();
     const auto input = expect<T>(x, "x", batch, features);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <variant>
 
 #include "bindings/arrays.hpp"
@@ -13,12 +14,18 @@
 namespace lstm_ext {
 namespace bindings {
 
-// PackedWeights of either element type.
+// PackedWeights of any format.
 class Weights {
  public:
   Weights(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
-          const std::string& isa) {
-    if (py::isinstance<py::array_t<float>>(kernel)) {
+          const std::string& isa, const std::string& weights_dtype) {
+    if (weights_dtype == "bfloat16") {
+      pack<cpu::Bfloat16>(kernel, recurrent_kernel, bias, isa);
+    } else if (weights_dtype == "int8") {
+      pack<cpu::Int8>(kernel, recurrent_kernel, bias, isa);
+    } else if (!weights_dtype.empty()) {
+      refuse("weights_dtype", "bfloat16, int8 or nothing");
+    } else if (py::isinstance<py::array_t<float>>(kernel)) {
       pack<float>(kernel, recurrent_kernel, bias, isa);
     } else if (py::isinstance<py::array_t<double>>(kernel)) {
       pack<double>(kernel, recurrent_kernel, bias, isa);
@@ -34,26 +41,37 @@ class Weights {
   }
 
   using Variant = std::variant<std::shared_ptr<const cpu::PackedWeights<float>>,
-                               std::shared_ptr<const cpu::PackedWeights<double>>>;
+                               std::shared_ptr<const cpu::PackedWeights<double>>,
+                               std::shared_ptr<const cpu::PackedWeights<cpu::Bfloat16>>,
+                               std::shared_ptr<const cpu::PackedWeights<cpu::Int8>>>;
   const Variant& shared() const { return weights_; }
 
  private:
-  template <class T>
+  template <class F>
   void pack(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
             const std::string& isa) {
+    using T = typename cpu::Format<F>::Value;
     if (kernel.ndim() != 2 || recurrent_kernel.ndim() != 2) refuse("kernel", "2 dimensions");
     const int64_t input_size = kernel.shape(0), hidden = recurrent_kernel.shape(0);
     const int64_t columns = kNumGates * hidden;
     const T* w_ih = read<T>(kernel, "kernel", {input_size, columns}, Layout::kUnitLastStride);
     const T* w_hh =
         read<T>(recurrent_kernel, "recurrent_kernel", {hidden, columns}, Layout::kUnitLastStride);
-    weights_ = std::make_shared<const cpu::PackedWeights<T>>(
+    weights_ = std::make_shared<const cpu::PackedWeights<F>>(
         cpu::find_kernel_set(isa), input_size, hidden, w_ih, element_stride<T>(kernel, 0), w_hh,
         element_stride<T>(recurrent_kernel, 0), read_optional<T>(bias, "bias", {columns}));
   }
 
   Variant weights_;
 };
+
+// The name of a format's weights.
+template <class F>
+const char* weights_dtype(const cpu::PackedWeights<F>&) {
+  if (std::is_same_v<F, cpu::Bfloat16>) return "bfloat16";
+  if (std::is_same_v<F, cpu::Int8>) return "int8";
+  return sizeof(typename cpu::Format<F>::Value) == 4 ? "float32" : "float64";
+}
 
 // What a call's num_threads stands for: 0 is the process's own setting.
 inline int thread_limit(int num_threads) {

@@ -49,8 +49,8 @@ struct BackwardPlan {
 
   int64_t gate_columns() const { return kNumGates * call.shape.hidden_size; }
   int64_t state_size() const { return call.shape.batch_size * state_stride; }
-  int64_t gathered_size() const { return kDepthBlock * (x_stride + h_stride); }
-  int64_t panel_size() const { return kDepthBlock * panel_width; }
+  int64_t gathered_size() const { return Format<T>::kDepthBlock * (x_stride + h_stride); }
+  int64_t panel_size() const { return Format<T>::kDepthBlock * panel_width; }
   int64_t bytes() const {
     const auto bytes_for = [](int64_t size) { return Scratch::bytes_for<T>(size); };
     return 2 * bytes_for(state_size()) +
@@ -183,7 +183,7 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
   const Range panels = split(divide_up(columns, width), plan.threads, member);
   const int64_t total_depth = shape.seq_len * shape.batch_size;
   T* const x_rows = gathered;
-  T* const h_rows = gathered + kDepthBlock * plan.x_stride;
+  T* const h_rows = gathered + Format<T>::kDepthBlock * plan.x_stride;
   const T one = T{1};
   // A single step from no state: its h is zero, and so is the gradient of w_hh.
   const bool h_is_zero = shape.seq_len == 1 && call.h0 == nullptr &&
@@ -191,7 +191,7 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
   if (h_is_zero) zero_columns(call.d_w_hh, shape.hidden_size, columns, width, panels);
   int64_t k0 = 0;
   do {
-    const int64_t depth = std::min(kDepthBlock, total_depth - k0);
+    const int64_t depth = std::min(Format<T>::kDepthBlock, total_depth - k0);
     for (int64_t p = 0; p < depth && panels.size() > 0; ++p) {
       const int64_t s = (k0 + p) / shape.batch_size, row = (k0 + p) % shape.batch_size;
       const T* const x = call.x.at(row, plan.input_time(s));
@@ -220,7 +220,7 @@ void parameter_gradients(const BackwardPlan<T>& plan, int member, T* gathered, T
       if (!h_is_zero) accumulate(shape.hidden_size, h_rows, 1, plan.h_stride, call.d_w_hh);
       if (call.d_bias) accumulate(1, &one, 0, 0, call.d_bias);
     }
-    k0 += kDepthBlock;
+    k0 += Format<T>::kDepthBlock;
   } while (k0 < total_depth);
 }
 

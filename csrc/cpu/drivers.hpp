@@ -9,8 +9,10 @@ namespace cpu {
 
 // num_threads >= 1 is a limit: small calls run on one thread. No bit of any result depends on it.
 // Both throw std::bad_alloc when scratch memory cannot be had; outputs are then undefined.
-template <class T>
-void lstm_forward(const PackedWeights<T>& weights, const LstmForward<T>& call, int num_threads);
+// gates and cells must be null for a small format: it has no backward pass.
+template <class F>
+void lstm_forward(const PackedWeights<F>& weights,
+                  const LstmForward<typename Format<F>::Value>& call, int num_threads);
 
 template <class T>
 void lstm_backward(const PackedWeights<T>& weights, const LstmBackward<T>& call, int num_threads);

@@ -22,15 +22,15 @@ struct Registers {
   uint32_t eax, ebx, ecx, edx;
 };
 
-Registers cpuid(uint32_t leaf) {
+Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
 #ifdef _MSC_VER
   int r[4];
-  __cpuidex(r, static_cast<int>(leaf), 0);
+  __cpuidex(r, static_cast<int>(leaf), static_cast<int>(subleaf));
   return {static_cast<uint32_t>(r[0]), static_cast<uint32_t>(r[1]), static_cast<uint32_t>(r[2]),
           static_cast<uint32_t>(r[3])};
 #else
   Registers r{0, 0, 0, 0};
-  __cpuid_count(leaf, 0, r.eax, r.ebx, r.ecx, r.edx);
+  __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
   return r;
 #endif
 }
@@ -49,7 +49,7 @@ uint64_t saved_states() {
 bool bit(uint32_t word, int index) { return (word >> index) & 1u; }
 
 CpuFeatures detect() {
-  CpuFeatures features{false, false};
+  CpuFeatures features{};
   if (cpuid(0).eax < 7) return features;
   const Registers leaf1 = cpuid(1);
   const Registers leaf7 = cpuid(7);
@@ -60,12 +60,14 @@ CpuFeatures detect() {
   features.avx2 = saves_256 && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 28) && bit(leaf7.ebx, 5);
   features.avx512 = features.avx2 && saves_512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
                     bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
+  features.avx512_vnni = features.avx512 && bit(leaf7.ecx, 11);
+  features.avx512_bf16 = features.avx512_vnni && leaf7.eax >= 1 && bit(cpuid(7, 1).eax, 5);
   return features;
 }
 
 #else
 
-CpuFeatures detect() { return {false, false}; }
+CpuFeatures detect() { return {}; }
 
 #endif
 

@@ -5,8 +5,10 @@ namespace lstm_ext {
 namespace cpu {
 
 struct CpuFeatures {
-  bool avx2;    // AVX2 and FMA, with the operating system saving the 256-bit registers
-  bool avx512;  // F, BW, DQ and VL, with the operating system saving the 512-bit registers
+  bool avx2;         // AVX2 and FMA, with the operating system saving the 256-bit registers
+  bool avx512;       // F, BW, DQ and VL, with the operating system saving the 512-bit registers
+  bool avx512_vnni;  // besides, VNNI
+  bool avx512_bf16;  // besides both, BF16
 };
 
 // Read once; the same in every thread.

@@ -7,10 +7,25 @@
 // width], zero where j >= N. A gate-interleaved panel holds the four gates of `lanes` units side by
 // side: its columns are [gate][lane], its width 4 * lanes.
 //
-// Order of additions. Every product over k is cut into blocks of kDepthBlock. A block is summed
-// in the order of k from zero, and the blocks are added to the output in their order. The value
-// of an output therefore depends neither on the tile that it is computed in, nor on threads, nor
-// on the vector length.
+// Order of additions. Every product over k is cut into blocks of the format's kDepthBlock. A block
+// is summed in the order of k from zero, and the blocks are added to the output in their order. The
+// value of an output therefore depends neither on the tile that it is computed in, nor on threads,
+// nor on the vector length.
+//
+// Formats. A format F says how weights are stored: as float or double, which is what activations,
+// state and sums have then too; or smaller, as Bfloat16 or Int8 beside float32 activations. For the
+// small formats an instruction set multiplies several k at once (a group) and wants activations in
+// a form of its own: `encode` makes that, and panels hold the values of a group side by side,
+// [k / group][column][k % group].
+//
+//   Bfloat16  weights and activations rounded to nearest even, NaN kept, numbers below 2^-126 taken
+//             for zero. Products are exact, sums are float32 and flush what is below 2^-126. In the
+//             order of additions the second k of each pair comes before the first: all of this is
+//             what the bfloat16 dot instruction does.
+//   Int8      weights are scale * q, |q| <= 127, with a scale for each column (unit and gate), and
+//             so are activations, with a scale for each row and operand: the largest magnitude
+//             over 127. Sums are exact integers; a row or column with a NaN or infinity has the
+//             scale NaN, so everything that comes of it is NaN.
 #pragma once
 
 #include <cstdint>
@@ -18,41 +33,91 @@
 namespace lstm_ext {
 namespace cpu {
 
-constexpr int64_t kDepthBlock = 128;
 constexpr int kPanelVectors = 4;  // a panel is at most this many vectors wide
 
+struct Bfloat16 {};
+struct Int8 {};
+
+// Value: of inputs, state, bias and outputs. Activation: of `a` as kernels read it, counted by its
+// strides. Weight: of panels.
+template <class F>
+struct Format {
+  using Value = F;
+  using Activation = F;
+  using Weight = F;
+  static constexpr int64_t kDepthBlock = 128;
+  static constexpr bool kEncodes = false;
+};
+template <>
+struct Format<Bfloat16> {
+  using Value = float;
+  using Activation = unsigned char;  // encoded: the instruction set knows what it stands for
+  using Weight = uint16_t;
+  static constexpr int64_t kDepthBlock = 256;
+  static constexpr bool kEncodes = true;
+};
+template <>
+struct Format<Int8> {
+  using Value = float;
+  using Activation = unsigned char;
+  using Weight = int8_t;
+  static constexpr int64_t kDepthBlock = 32768;  // 255 * 127 * this is within 32 bits
+  static constexpr bool kEncodes = true;
+};
+
+// Of the weights: for each column its scale, and for each block of k and column what its integer
+// sum starts from, since some instruction sets add an offset to the activations.
+struct Int8Columns {
+  const float* scales;   // (columns)
+  const int32_t* start;  // (blocks of k, columns)
+  int64_t columns;
+};
+
+// What a product needs besides values: nothing but for Int8.
+template <class F>
+struct Scales {};
+template <>
+struct Scales<Int8> {
+  const float* rows;  // of a
+  Int8Columns columns;
+};
+
 // c (m, n) = [bias (n) | 0 | c] + a (m, k) · b (k, n)
-template <class T>
+template <class F>
 struct GemmArgs {
+  using T = typename Format<F>::Value;
   int64_t m, n, k;
-  const T* a;
-  int64_t a_row_stride, a_column_stride;
-  const T* panels;      // b, packed
+  const typename Format<F>::Activation* a;
+  int64_t a_row_stride, a_column_stride;     // encoded: the column stride is that of a group
+  const typename Format<F>::Weight* panels;  // b, packed
   int64_t panel_width;  // a multiple of the lanes, at most kPanelVectors of them
   const T* bias;        // (n) or null
   T* c;                 // overlaps neither a nor b
   int64_t c_row_stride;
   bool accumulate;  // start from c; bias is then null
+  Scales<F> scales{};
 };
 
 // One operand of a step's product: a (rows, k) times gate-interleaved panels.
-template <class T>
+template <class F>
 struct StepOperand {
-  const T* a;  // unit column stride
+  const typename Format<F>::Activation* a;  // unit column stride
   int64_t a_row_stride;
   int64_t k;
-  const T* panels;
+  const typename Format<F>::Weight* panels;
+  Scales<F> scales{};
 };
 
 // One time step for some rows and some blocks of `lanes` units: z, gates, c and h.
 // h, c and z are padded to whole blocks, so they are read and written in full vectors; padded
 // lanes hold zeros. output, gates and cells are written up to hidden_size only.
-template <class T>
+template <class F>
 struct StepArgs {
+  using T = typename Format<F>::Value;
   int64_t rows, hidden_size;
   int64_t block_begin, block_end;
   int num_operands;
-  StepOperand<T> operands[2];  // added in this order
+  StepOperand<F> operands[2];  // added in this order
   const T* z;                  // (rows, blocks * 4 * lanes), or null: start from bias
   int64_t z_row_stride;
   const T* bias;  // (blocks * 4 * lanes)
@@ -95,8 +160,14 @@ struct AdamArgs {
   T keep;  // 1 - learning rate * weight decay
 };
 
+// Everything for a format whose values are the weights themselves, and what a forward pass needs
+// for a small one.
+template <class F>
+struct KernelTable;
+
 template <class T>
-struct KernelTable {
+struct ValueKernels {
+  static constexpr int group = 1, offset = 0;
   int lanes;
   void (*gemm)(const GemmArgs<T>&);
   void (*step)(const StepArgs<T>&);
@@ -109,13 +180,36 @@ struct KernelTable {
   void (*read_probe)(int64_t size, const T* data, T* sink);
 };
 
+template <class F>
+struct SmallKernels {
+  int lanes;
+  int group;             // values of k that are multiplied at once
+  int activation_bytes;  // of an encoded value
+  int offset;            // what is added to an encoded activation
+  void (*gemm)(const GemmArgs<F>&);
+  void (*step)(const StepArgs<F>&);
+  // x (k) -> out, filled up with zeros to a whole group, and its scale (null for Bfloat16).
+  void (*encode)(int64_t k, const float* x, unsigned char* out, float* scale);
+};
+
+template <>
+struct KernelTable<float> : ValueKernels<float> {};
+template <>
+struct KernelTable<double> : ValueKernels<double> {};
+template <>
+struct KernelTable<Bfloat16> : SmallKernels<Bfloat16> {};
+template <>
+struct KernelTable<Int8> : SmallKernels<Int8> {};
+
 struct KernelSet {
   const char* name;
   KernelTable<float> f32;
   KernelTable<double> f64;
+  KernelTable<Bfloat16> bf16;
+  KernelTable<Int8> int8;
 
-  template <class T>
-  const KernelTable<T>& table() const;
+  template <class F>
+  const KernelTable<F>& table() const;
 };
 
 template <>
@@ -125,6 +219,14 @@ inline const KernelTable<float>& KernelSet::table<float>() const {
 template <>
 inline const KernelTable<double>& KernelSet::table<double>() const {
   return f64;
+}
+template <>
+inline const KernelTable<Bfloat16>& KernelSet::table<Bfloat16>() const {
+  return bf16;
+}
+template <>
+inline const KernelTable<Int8>& KernelSet::table<Int8>() const {
+  return int8;
 }
 
 }  // namespace cpu

@@ -9,6 +9,12 @@ namespace lstm_ext {
 namespace cpu {
 
 #ifdef LSTM_EXT_X86_KERNELS
+namespace avx512_bf16 {
+extern const KernelTable<Bfloat16> kernels;
+}
+namespace avx512_vnni {
+extern const KernelTable<Int8> kernels;
+}
 namespace avx512 {
 extern const KernelSet kernels;
 }
@@ -27,9 +33,36 @@ struct Candidate {
   bool runs;
 };
 
+#ifdef LSTM_EXT_X86_KERNELS
+
+// AVX-512 with newer products for small weights: all else is the same.
+const KernelSet& avx512_with_vnni() {
+  static const KernelSet set = [] {
+    KernelSet with = avx512::kernels;
+    with.name = "avx512_vnni";
+    with.int8 = avx512_vnni::kernels;
+    return with;
+  }();
+  return set;
+}
+
+const KernelSet& avx512_with_bf16() {
+  static const KernelSet set = [] {
+    KernelSet with = avx512_with_vnni();
+    with.name = "avx512_bf16";
+    with.bf16 = avx512_bf16::kernels;
+    return with;
+  }();
+  return set;
+}
+
+#endif
+
 std::vector<Candidate> candidates() {
   return {
 #ifdef LSTM_EXT_X86_KERNELS
+      {&avx512_with_bf16(), cpu_features().avx512_bf16},
+      {&avx512_with_vnni(), cpu_features().avx512_vnni},
       {&avx512::kernels, cpu_features().avx512},
       {&avx2::kernels, cpu_features().avx2},
 #endif

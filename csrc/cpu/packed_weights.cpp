@@ -8,65 +8,49 @@
 
 namespace lstm_ext {
 namespace cpu {
-namespace {
 
-// w (k, 4H) -> [block][k][gate][lane]
-template <class T>
-Buffer<T> interleave(const T* w, int64_t row_stride, int64_t k, int64_t hidden, int64_t lanes) {
-  const int64_t blocks = divide_up(hidden, lanes);
-  Buffer<T> packed(blocks * k * kNumGates * lanes);
-  T* out = packed.data();
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t units = std::min(lanes, hidden - block * lanes);
-    for (int64_t p = 0; p < k; ++p) {
-      for (int64_t gate = 0; gate < kNumGates; ++gate, out += lanes) {
-        const T* source = w + p * row_stride + gate * hidden + block * lanes;
-        std::copy(source, source + units, out);
-        std::fill(out + units, out + lanes, T{0});
-      }
-    }
-  }
-  return packed;
-}
-
-}  // namespace
-
-template <class T>
-PackedWeights<T>::PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size,
+template <class F>
+PackedWeights<F>::PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size,
                                 const T* w_ih, int64_t w_ih_row_stride, const T* w_hh,
                                 int64_t w_hh_row_stride, const T* bias)
     : set_(set),
       input_size_(input_size),
       hidden_size_(hidden_size),
-      num_blocks_(divide_up(hidden_size, set.table<T>().lanes)),
-      has_bias_(bias != nullptr) {
-  const int64_t lanes = kernels().lanes;
-  w_ih_ = interleave(w_ih, w_ih_row_stride, input_size, hidden_size, lanes);
-  w_hh_ = interleave(w_hh, w_hh_row_stride, hidden_size, hidden_size, lanes);
-  w_hh_is_finite_ = all_finite(w_hh_.data(), w_hh_.size());
-  if (bias) {
-    bias_ = interleave(bias, 0, 1, hidden_size, lanes);
-  } else {
-    bias_ = Buffer<T>(num_blocks_ * kNumGates * lanes);
-    std::fill(bias_.data(), bias_.data() + bias_.size(), T{0});
+      num_blocks_(divide_up(hidden_size, set.table<F>().lanes)),
+      has_bias_(bias != nullptr),
+      w_hh_is_finite_(true),
+      w_ih_(kernels(), w_ih, w_ih_row_stride, input_size, hidden_size),
+      w_hh_(kernels(), w_hh, w_hh_row_stride, hidden_size, hidden_size),
+      bias_(num_blocks_ * kNumGates * kernels().lanes) {
+  const int64_t columns = kNumGates * hidden_size, lanes = kernels().lanes;
+  for (int64_t p = 0; p < hidden_size && w_hh_is_finite_; ++p) {
+    w_hh_is_finite_ = all_finite(w_hh + p * w_hh_row_stride, columns);
+  }
+  std::fill(bias_.data(), bias_.data() + bias_.size(), T{0});
+  for (int64_t unit = 0; bias && unit < hidden_size; unit += lanes) {
+    const int64_t units = std::min(lanes, hidden_size - unit);
+    for (int64_t gate = 0; gate < kNumGates; ++gate) {
+      const T* const from = bias + gate * hidden_size + unit;
+      std::copy(from, from + units, bias_.data() + unit * kNumGates + gate * lanes);
+    }
   }
 }
 
-template <class T>
-typename PackedWeights<T>::Transposed PackedWeights<T>::w_ih_transposed() const {
+template <class F>
+typename PackedWeights<F>::Transposed PackedWeights<F>::w_ih_transposed() const {
   return transposed(w_ih_transposed_, w_ih_, input_size_);
 }
 
-template <class T>
-typename PackedWeights<T>::Transposed PackedWeights<T>::w_hh_transposed() const {
+template <class F>
+typename PackedWeights<F>::Transposed PackedWeights<F>::w_hh_transposed() const {
   return transposed(w_hh_transposed_, w_hh_, hidden_size_);
 }
 
 // From the interleaved panels, so that the caller's arrays need not be kept: element (p, gate,
 // unit) of w (k, 4H) becomes row gate * H + unit, column p.
-template <class T>
-typename PackedWeights<T>::Transposed PackedWeights<T>::transposed(LazyPanels& lazy,
-                                                                   const Buffer<T>& interleaved,
+template <class F>
+typename PackedWeights<F>::Transposed PackedWeights<F>::transposed(LazyPanels& lazy,
+                                                                   const GatePanels<F>& interleaved,
                                                                    int64_t k) const {
   std::call_once(lazy.once, [&] {
     const int64_t lanes = kernels().lanes;
@@ -94,6 +78,10 @@ typename PackedWeights<T>::Transposed PackedWeights<T>::transposed(LazyPanels& l
 
 template class PackedWeights<float>;
 template class PackedWeights<double>;
+template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
+                                                int64_t, const float*, int64_t, const float*);
+template PackedWeights<Int8>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
+                                            int64_t, const float*, int64_t, const float*);
 
 }  // namespace cpu
 }  // namespace lstm_ext

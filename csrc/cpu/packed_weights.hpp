@@ -6,22 +6,25 @@
 
 #include "cpu/buffer.hpp"
 #include "cpu/kernel_set.hpp"
+#include "cpu/panels.hpp"
 
 namespace lstm_ext {
 namespace cpu {
 
 // Owns copies; immutable once made, so any number of threads may use it at once. The kernel set is
 // chosen here and kept, so that layout and kernel cannot disagree.
-template <class T>
+template <class F>
 class PackedWeights {
  public:
+  using T = typename Format<F>::Value;
+
   // w_ih (I, 4H), w_hh (H, 4H): unit column stride, the given row strides. bias (4H) contiguous, or
   // null for none.
   PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size, const T* w_ih,
                 int64_t w_ih_row_stride, const T* w_hh, int64_t w_hh_row_stride, const T* bias);
 
   const KernelSet& kernel_set() const { return set_; }
-  const KernelTable<T>& kernels() const { return set_.table<T>(); }
+  const KernelTable<F>& kernels() const { return set_.table<F>(); }
   int64_t input_size() const { return input_size_; }
   int64_t hidden_size() const { return hidden_size_; }
   bool has_bias() const { return has_bias_; }
@@ -30,14 +33,13 @@ class PackedWeights {
   int64_t num_blocks() const { return num_blocks_; }
   int64_t padded_units() const { return num_blocks_ * kernels().lanes; }
 
-  // Gate-interleaved panels, one a block: [block][k][gate][lane]. See kernel_set.hpp.
-  const T* w_ih() const { return w_ih_.data(); }
-  const T* w_hh() const { return w_hh_.data(); }
+  const GatePanels<F>& w_ih() const { return w_ih_; }
+  const GatePanels<F>& w_hh() const { return w_hh_; }
   bool w_hh_is_finite() const { return w_hh_is_finite_; }
   const T* bias() const { return bias_.data(); }  // [block][gate][lane], zeros without a bias
 
-  // The transposes (4H, I) and (4H, H), in plain panels, for the backward pass; made by the first
-  // call that asks for them.
+  // The transposes (4H, I) and (4H, H), in plain panels, for the backward pass, which small formats
+  // have not; made by the first call that asks for them.
   struct Transposed {
     int64_t panel_width;
     const T* panels;
@@ -51,17 +53,23 @@ class PackedWeights {
     int64_t panel_width = 0;
     Buffer<T> panels;
   };
-  Transposed transposed(LazyPanels& lazy, const Buffer<T>& interleaved, int64_t k) const;
+  Transposed transposed(LazyPanels& lazy, const GatePanels<F>& interleaved, int64_t k) const;
 
   const KernelSet& set_;
   int64_t input_size_, hidden_size_, num_blocks_;
   bool has_bias_, w_hh_is_finite_;
-  Buffer<T> w_ih_, w_hh_, bias_;
+  GatePanels<F> w_ih_, w_hh_;
+  Buffer<T> bias_;
   mutable LazyPanels w_ih_transposed_, w_hh_transposed_;
 };
 
 extern template class PackedWeights<float>;
 extern template class PackedWeights<double>;
+extern template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, int64_t, int64_t,
+                                                       const float*, int64_t, const float*, int64_t,
+                                                       const float*);
+extern template PackedWeights<Int8>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
+                                                   int64_t, const float*, int64_t, const float*);
 
 }  // namespace cpu
 }  // namespace lstm_ext

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cpu/buffer.hpp"
+#include "cpu/encoded.hpp"
 #include "cpu/packed_weights.hpp"
 
 namespace lstm_ext {
@@ -12,13 +13,15 @@ namespace cpu {
 
 // Everything a step needs is allocated by the constructor. A step gives the bits that lstm_forward
 // gives for it within a sequence. Not for use by several threads at once.
-template <class T>
+template <class F>
 class Stream {
  public:
-  // The state begins at zero. The weights are shared, not copied.
-  Stream(std::shared_ptr<const PackedWeights<T>> weights, int64_t batch_size);
+  using T = typename Format<F>::Value;
 
-  const PackedWeights<T>& weights() const { return *weights_; }
+  // The state begins at zero. The weights are shared, not copied.
+  Stream(std::shared_ptr<const PackedWeights<F>> weights, int64_t batch_size);
+
+  const PackedWeights<F>& weights() const { return *weights_; }
   int64_t batch_size() const { return batch_size_; }
 
   // x (B, I) with unit column stride; output (B, H) contiguous, overlapping no input. h becomes
@@ -35,15 +38,20 @@ class Stream {
   T* part(int64_t index) { return memory_.data() + index * state_size(); }
   const T* part(int64_t index) const { return memory_.data() + index * state_size(); }
   int64_t state_size() const { return batch_size_ * state_stride_; }
+  Rows<F> rows(const T* x, int64_t row_stride, EncodedRows<F>& encoded) const;
 
-  std::shared_ptr<const PackedWeights<T>> weights_;
+  std::shared_ptr<const PackedWeights<F>> weights_;
   int64_t batch_size_, state_stride_;
   int64_t current_ = 0;  // which of the two h is h_{t-1}
   Buffer<T> memory_;
+  EncodedRows<F> encoded_x_, encoded_h_;
+  Buffer<unsigned char> encoded_memory_;
 };
 
 extern template class Stream<float>;
 extern template class Stream<double>;
+extern template class Stream<Bfloat16>;
+extern template class Stream<Int8>;
 
 }  // namespace cpu
 }  // namespace lstm_ext

@@ -22,6 +22,7 @@ from .config import (
 )
 from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
+from .quantization import QuantizationError, quantization_error
 from .random import set_random_seed
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Embedding",
     "Input",
     "Layer",
+    "QuantizationError",
     "Sequential",
     "__version__",
     "activations",
@@ -45,6 +47,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "quantization_error",
     "random",
     "reference",
     "set_num_threads",

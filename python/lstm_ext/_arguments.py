@@ -30,6 +30,29 @@ def as_float_array(value: ArrayLike, name: str, like: np.dtype[Any] | None = Non
     return value
 
 
+def as_weights_dtype(
+    value: str | None, dtype: np.dtype[Any], name: str = "weights_dtype"
+) -> str | None:
+    """Return "bfloat16", "int8", or None for weights that are stored in their own dtype."""
+    if value is None or value == dtype.name:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: got {value!r}, expected the name of a dtype")
+    if value not in ("bfloat16", "int8"):
+        raise ValueError(f"{name}: got {value!r}, expected bfloat16, int8 or {dtype.name}")
+    if dtype != _FLOAT32:
+        raise ValueError(f"{name}: got {value!r} beside weights of {dtype}, expected float32 ones")
+    return value
+
+
+def check_differentiable(weights: PackedWeights) -> None:
+    if weights.weights_dtype != weights.dtype.name:
+        raise ValueError(
+            f"kernel: got weights packed as {weights.weights_dtype}, expected float32 or float64 "
+            "ones, since small weights have no backward pass"
+        )
+
+
 def with_unit_columns(matrix: Array) -> Array:
     return matrix if matrix.strides[1] == matrix.itemsize else np.ascontiguousarray(matrix)
 

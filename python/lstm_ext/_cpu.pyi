@@ -11,7 +11,12 @@ pybind11_version: Final[str]
 
 class PackedWeights:
     def __init__(
-        self, kernel: _Array, recurrent_kernel: _Array, bias: _Array | None, isa: str
+        self,
+        kernel: _Array,
+        recurrent_kernel: _Array,
+        bias: _Array | None,
+        isa: str,
+        weights_dtype: str,
     ) -> None: ...
     @property
     def input_size(self) -> int: ...
@@ -21,6 +26,8 @@ class PackedWeights:
     def has_bias(self) -> bool: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def weights_dtype(self) -> str: ...
     @property
     def isa(self) -> str: ...
 

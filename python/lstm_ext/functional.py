@@ -27,6 +27,8 @@ from ._arguments import (
     as_optional_gradient,
     as_state,
     as_thread_limit,
+    as_weights_dtype,
+    check_differentiable,
     check_flags,
     new_sequence,
     too_large,
@@ -60,6 +62,7 @@ def pack(
     recurrent_kernel: ArrayLike,
     bias: ArrayLike | None = None,
     *,
+    weights_dtype: str | None = None,
     isa: str | None = None,
 ) -> PackedWeights:
     """Copy weights into the layout of the kernels, once for many calls.
@@ -69,6 +72,9 @@ def pack(
     kernel : (I, 4H) array of float32 or float64
     recurrent_kernel : (H, 4H) array of the same dtype
     bias : (4H,) array of the same dtype, optional
+    weights_dtype : "bfloat16" or "int8", optional
+        Store kernel and recurrent_kernel smaller; they are then float32. Inputs, state and outputs
+        stay float32. By default weights are stored as they are.
     isa : str, optional
         One of `lstm_ext.available_isas()`. The default is the best, or what the environment
         variable LSTM_EXT_ISA names.
@@ -77,14 +83,23 @@ def pack(
     -------
     PackedWeights
         Takes the place of `kernel` in `lstm` and `lstm_vjp`. Later changes to the arrays do not
-        reach it. It has the attributes `input_size`, `units`, `has_bias`, `dtype` and `isa`.
+        reach it. It has the attributes `input_size`, `units`, `has_bias`, `dtype`,
+        `weights_dtype` and `isa`.
 
     Raises
     ------
     TypeError
         If an argument is not an array of float32 or float64, or the dtypes differ.
     ValueError
-        If the shapes do not fit, or `isa` is unknown or does not run here.
+        If the shapes do not fit, `weights_dtype` is unknown or stands beside float64, or `isa` is
+        unknown or does not run here.
+
+    Notes
+    -----
+    bfloat16: weights and, on their way into products, activations are rounded to 8 significant
+    bits; sums are float32. int8: weights are whole numbers up to 127 times a scale for each unit
+    and gate, and activations the same with a scale for each row of each step, found as it comes;
+    sums are exact. Small weights have no backward pass.
     """
     kernel = as_float_array(kernel, "kernel")
     recurrent_kernel = as_float_array(recurrent_kernel, "recurrent_kernel", like=kernel.dtype)
@@ -107,9 +122,14 @@ def pack(
         raise TypeError(f"isa: got {type(isa).__name__}, expected a string")
     if isa == "":
         raise ValueError(f"isa: got '', expected one of {', '.join(_cpu.available_isas())}")
+    small = as_weights_dtype(weights_dtype, kernel.dtype)
     try:
         return PackedWeights(
-            with_unit_columns(kernel), with_unit_columns(recurrent_kernel), bias, isa or ""
+            with_unit_columns(kernel),
+            with_unit_columns(recurrent_kernel),
+            bias,
+            isa or "",
+            small or "",
         )
     except MemoryError as error:
         raise ValueError(
@@ -228,6 +248,7 @@ def lstm_vjp(
     """
     check_flags(go_backwards, time_major, return_sequences)
     weights = _weights(kernel, recurrent_kernel, bias, isa)
+    check_differentiable(weights)
     x = as_input(x, weights, time_major)
     h0, c0 = as_state(initial_state, "initial_state", x, weights)
     threads = as_thread_limit(num_threads)

@@ -29,6 +29,8 @@ class Stream:
         kernel (I, 4H), recurrent_kernel (H, 4H) and perhaps bias (4H), all float32 or all float64.
     batch_size : int
         How many sequences, B.
+    weights_dtype : "bfloat16" or "int8", optional
+        As in `functional.pack`.
 
     Attributes
     ----------
@@ -38,14 +40,18 @@ class Stream:
         does not fit; the state is as before then.
     """
 
-    __slots__ = ("_native", "_weights", "batch_size", "step")
+    __slots__ = ("_native", "_weights", "batch_size", "step", "weights_dtype")
 
     step: Callable[..., Array]
 
-    def __init__(self, weights: Sequence[Array], batch_size: int = 1) -> None:
+    def __init__(
+        self, weights: Sequence[Array], batch_size: int = 1, *, weights_dtype: str | None = None
+    ) -> None:
         self._weights = tuple(np.array(w) for w in weights)
         self.batch_size = batch_size
-        self._native = _cpu.Stream(functional.pack(*self._weights), batch_size)
+        self.weights_dtype = weights_dtype
+        packed = functional.pack(*self._weights, weights_dtype=weights_dtype)
+        self._native = _cpu.Stream(packed, batch_size)
         # The native method itself: a Python function between would cost as much as a small step.
         self.step = self._native.step
 
@@ -85,16 +91,18 @@ class Stream:
         return self._with_state(self.state)
 
     def _with_state(self, state: State) -> Stream:
-        stream = Stream(self._weights, self.batch_size)
+        stream = Stream(self._weights, self.batch_size, weights_dtype=self.weights_dtype)
         stream._native.set_state(*state)
         return stream
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._weights, self.batch_size, self.state)
+        return _restore, (self._weights, self.batch_size, self.weights_dtype, self.state)
 
 
-def _restore(weights: Sequence[Array], batch_size: int, state: State) -> Stream:
-    return Stream(weights, batch_size)._with_state(state)
+def _restore(
+    weights: Sequence[Array], batch_size: int, weights_dtype: str | None, state: State
+) -> Stream:
+    return Stream(weights, batch_size, weights_dtype=weights_dtype)._with_state(state)
 
 
 def _row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int64]:

@@ -66,13 +66,6 @@ void read_probe(int64_t size, const typename V::Scalar* data, typename V::Scalar
 
 template <class V>
 constexpr KernelTable<typename V::Scalar> make_table() {
-  return {V::kLanes,
-          &gemm<V>,
-          &step<V>,
-          &cell_backward<V>,
-          &adam<V>,
-          &map_array<V, &sigmoid<V>>,
-          &map_array<V, &tanh<V>>,
-          &fma_probe<V>,
-          &read_probe<V>};
+  return {{V::kLanes, &gemm<Values<V>>, &step<Values<V>>, &cell_backward<V>, &adam<V>,
+           &map_array<V, &sigmoid<V>>, &map_array<V, &tanh<V>>, &fma_probe<V>, &read_probe<V>}};
 }

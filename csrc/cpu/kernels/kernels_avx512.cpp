@@ -9,15 +9,20 @@ namespace avx512 {
 namespace {
 #include "cpu/kernels/vec_avx512.hpp"
 
+#include "cpu/kernels/flush_x86.hpp"
+
 #include "cpu/kernels/math.hpp"
 
 #include "cpu/kernels/kernels_impl.hpp"
 
 #include "cpu/kernels/arrays_impl.hpp"
+
+#include "cpu/kernels/small_weights.hpp"
 }  // namespace
 
 extern const KernelSet kernels;
-const KernelSet kernels = {"avx512", make_table<F32>(), make_table<F64>()};
+const KernelSet kernels = {"avx512", make_table<F32>(), make_table<F64>(),
+                           make_bfloat16_table<WidenedBfloat16>(), make_int8_table<WidenedInt8>()};
 }  // namespace avx512
 }  // namespace cpu
 }  // namespace lstm_ext

@@ -1,43 +1,103 @@
-// The algorithms, once, for any vector type V. Included inside the anonymous namespace of one
-// kernel file, after its vectors and math.hpp. No standard library here: see README.md.
+// The algorithms, once, for any vector type V and any weights W: how a format's values are loaded
+// and multiplied. Included inside the anonymous namespace of one kernel file, after its vectors and
+// math.hpp. No standard library here: see README.md.
 
-template <class V, int R, int N>
-struct Tile {
-  V sum[R][N];
+// Weights as they are, float or double. What other W offer too:
+//   Factor    an activation, or a group of them, broadcast
+//   Loaded    a vector of weights, or of groups of them
+//   kGroup    how many k lie side by side and are multiplied at once
+//   kTileRows the greatest height of a tile whose sums and factors the registers hold
+//   kColumnsFirst   which loop is the inner one: over columns, or over rows, where loading a weight
+//             takes more than an instruction
+//   Mode      the state of the floating-point unit while it lives
+//   start     what a sum begins with, for the columns from `column` on
+//   total     a finished sum as values
+template <class V>
+struct Values {
+  using Format = typename V::Scalar;
+  using Vector = V;
+  using Activation = typename V::Scalar;
+  using Weight = typename V::Scalar;
+  using Factor = V;
+  using Loaded = V;
+  using Sum = V;
+  struct Mode {};
+  static constexpr int kGroup = 1;
+  static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr bool kColumnsFirst = false;
+
+  static Sum start(const Scales<Format>&, int64_t, int64_t) { return V::broadcast(0); }
+  static Factor broadcast(const Activation* a) { return V::broadcast(*a); }
+  static Loaded load(const Weight* panel) { return V::load(panel); }
+  static Sum multiply_add(Factor a, Loaded b, Sum sum) { return fma(a, b, sum); }
+  static V total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
 
-// tile = a (R, k) · panel (k, N vectors), from zero, in the order of k.
+template <class W>
+using Value = typename Format<typename W::Format>::Value;
+
+template <class W, int R, int N>
+struct Tile {
+  typename W::Sum sum[R][N];
+};
+
+// tile = a (R, k) · panel (k, N vectors), in the order of k; `groups` is k counted in groups.
 //
-// `ahead` is what will be read next: a line of it is fetched with each step of k, so that the next
+// `ahead` is what will be read next: a line of it is fetched with each group, so that the next
 // panel comes from the second-level cache even when the weights lie in memory. High tiles only: low
 // ones have no arithmetic to hide the fetches behind.
-template <class V, int R, int N>
-LSTM_EXT_INLINE void multiply(Tile<V, R, N>& tile, const typename V::Scalar* a, int64_t row_stride,
-                              int64_t column_stride, const typename V::Scalar* panel,
-                              int64_t panel_width, int64_t k, const typename V::Scalar* ahead) {
-  constexpr int kLine = 64 / sizeof(typename V::Scalar);
+template <class W, int R, int N>
+LSTM_EXT_INLINE void multiply(Tile<W, R, N>& tile, const typename W::Activation* a,
+                              int64_t row_stride, int64_t column_stride,
+                              const typename W::Weight* panel, int64_t panel_width, int64_t groups,
+                              const typename W::Weight* ahead) {
+  constexpr int kVector = W::Vector::kLanes * W::kGroup;
+  constexpr int kLine = 64 / sizeof(typename W::Weight);
+  typename W::Sum own[R][N];  // else compilers keep integer sums in memory
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     LSTM_EXT_UNROLL
-    for (int j = 0; j < N; ++j) tile.sum[r][j] = V::broadcast(0);
+    for (int j = 0; j < N; ++j) own[r][j] = tile.sum[r][j];
   }
-  for (int64_t p = 0; p < k; ++p) {
-    V b[N];
-    LSTM_EXT_UNROLL
-    for (int j = 0; j < N; ++j) b[j] = V::load(panel + j * V::kLanes);
-    LSTM_EXT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const V ar = V::broadcast(a[r * row_stride]);
+  for (int64_t p = 0; p < groups; ++p) {
+    if constexpr (W::kColumnsFirst) {
+      typename W::Factor ar[R];
       LSTM_EXT_UNROLL
-      for (int j = 0; j < N; ++j) tile.sum[r][j] = fma(ar, b[j], tile.sum[r][j]);
+      for (int r = 0; r < R; ++r) ar[r] = W::broadcast(a + r * row_stride);
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < N; ++j) {
+        const typename W::Loaded b = W::load(panel + j * kVector);
+        LSTM_EXT_UNROLL
+        for (int r = 0; r < R; ++r) own[r][j] = W::multiply_add(ar[r], b, own[r][j]);
+      }
+    } else {
+      typename W::Loaded b[N];
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < N; ++j) b[j] = W::load(panel + j * kVector);
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const typename W::Factor ar = W::broadcast(a + r * row_stride);
+        LSTM_EXT_UNROLL
+        for (int j = 0; j < N; ++j) own[r][j] = W::multiply_add(ar, b[j], own[r][j]);
+      }
     }
     a += column_stride;
-    panel += panel_width;
+    panel += panel_width * W::kGroup;
     if (R >= 3 && N == kPanelVectors) {
       LSTM_EXT_PREFETCH(ahead);
       ahead += kLine;
     }
   }
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < N; ++j) tile.sum[r][j] = own[r][j];
+  }
+}
+
+template <class W>
+constexpr int64_t groups_in(int64_t k) {
+  return (k + W::kGroup - 1) / W::kGroup;
 }
 
 template <class V>
@@ -61,14 +121,24 @@ struct RowTiles {
 
 // ---- gemm ----
 
-template <class V, int R, int N>
-void gemm_tile(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t column, int64_t k0,
-               int64_t depth, const typename V::Scalar* ahead) {
-  using T = typename V::Scalar;
-  Tile<V, R, N> tile;
-  const T* panel = g.panels + (column / g.panel_width) * g.panel_width * g.k + k0 * g.panel_width;
-  multiply<V, R, N>(tile, g.a + row * g.a_row_stride + k0 * g.a_column_stride, g.a_row_stride,
-                    g.a_column_stride, panel, g.panel_width, depth, ahead);
+template <class W, int R, int N>
+void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t column, int64_t k0,
+               int64_t depth, const typename W::Weight* ahead) {
+  using V = typename W::Vector;
+  using T = Value<W>;
+  const int64_t columns_before = column / g.panel_width * g.panel_width;
+  const auto* a = reinterpret_cast<const typename W::Activation*>(
+      g.a + row * g.a_row_stride + k0 / W::kGroup * g.a_column_stride);
+  Tile<W, R, N> tile;
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < N; ++j) tile.sum[r][j] = W::start(g.scales, k0, column + j * V::kLanes);
+  }
+  constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*g.a);
+  multiply<W, R, N>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit,
+                    g.panels + columns_before * groups_in<W>(g.k) * W::kGroup + k0 * g.panel_width,
+                    g.panel_width, groups_in<W>(depth), ahead);
   const int columns = static_cast<int>(min64(g.n - column, N * V::kLanes));
   const bool from_c = g.accumulate || k0 > 0;
   LSTM_EXT_UNROLL
@@ -78,101 +148,119 @@ void gemm_tile(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t colum
     for (int j = 0; j < N; ++j) {
       const int offset = j * V::kLanes;
       const T* start = from_c ? c + offset : g.bias ? g.bias + column + offset : nullptr;
-      V total = tile.sum[r][j];
+      V total = W::total(tile.sum[r][j], g.scales, row + r, column + offset);
       if (start) total = load_first<V>(start, columns - offset) + total;
       store_first(total, c + offset, columns - offset);
     }
   }
 }
 
-template <class V, int N>
-void gemm_tile_of_rows(const GemmArgs<typename V::Scalar>& g, int64_t row, int64_t column,
-                       int64_t k0, int64_t depth, const typename V::Scalar* ahead, int64_t rows) {
+template <class W, int N>
+void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64_t column,
+                       int64_t k0, int64_t depth, const typename W::Weight* ahead, int64_t rows) {
   switch (rows) {
     case 1:
-      return gemm_tile<V, 1, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 1, N>(g, row, column, k0, depth, ahead);
     case 2:
-      return gemm_tile<V, 2, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 2, N>(g, row, column, k0, depth, ahead);
     case 3:
-      return gemm_tile<V, 3, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 3, N>(g, row, column, k0, depth, ahead);
 #if LSTM_EXT_TILE_ROWS > 3
     case 4:
-      return gemm_tile<V, 4, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 4, N>(g, row, column, k0, depth, ahead);
     case 5:
-      return gemm_tile<V, 5, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 5, N>(g, row, column, k0, depth, ahead);
     case 6:
-      return gemm_tile<V, 6, N>(g, row, column, k0, depth, ahead);
+      return gemm_tile<W, 6, N>(g, row, column, k0, depth, ahead);
 #endif
   }
 }
 
 // The part of the next panel block that row tile `tile` fetches: all tiles together fetch all of
 // it, or as much as there are tiles.
-template <class V>
-const typename V::Scalar* slice_ahead(const typename V::Scalar* next, int64_t tile, int64_t depth) {
-  constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
-  constexpr int64_t kSlices = kPanelVectors * V::kLanes / kLine;
-  return next + tile % (kSlices > 0 ? kSlices : 1) * depth * kLine;
+template <class W>
+const typename W::Weight* slice_ahead(const typename W::Weight* next, int64_t tile, int64_t depth) {
+  constexpr int64_t kLine = 64 / sizeof(typename W::Weight);
+  constexpr int64_t kSlices = kPanelVectors * W::Vector::kLanes * W::kGroup / kLine;
+  return next + tile % (kSlices > 0 ? kSlices : 1) * groups_in<W>(depth) * kLine;
 }
 
 // Blocks of k outermost and panels next: a panel's block stays in the cache for all row tiles.
-template <class V>
-void gemm(const GemmArgs<typename V::Scalar>& g) {
-  const RowTiles tiles(g.m, LSTM_EXT_TILE_ROWS);
+template <class W>
+void gemm(const GemmArgs<typename W::Format>& g) {
+  constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
+  [[maybe_unused]] const typename W::Mode mode;
+  const RowTiles tiles(g.m, W::kTileRows);
   int64_t k0 = 0;
   do {
-    const int64_t depth = min64(g.k - k0, kDepthBlock);
+    const int64_t depth = min64(g.k - k0, kDepth);
     for (int64_t column = 0; column < g.n; column += g.panel_width) {
       const int64_t width = min64(g.n - column, g.panel_width);
-      const int vectors = static_cast<int>((width + V::kLanes - 1) / V::kLanes);
-      const auto* next = g.panels + (column + g.panel_width) * g.k + k0 * g.panel_width;
+      const int vectors = static_cast<int>((width + W::Vector::kLanes - 1) / W::Vector::kLanes);
+      const auto* next =
+          g.panels + (column + g.panel_width) * groups_in<W>(g.k) * W::kGroup + k0 * g.panel_width;
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t row = tiles.begin(tile);
         const int64_t rows = tiles.begin(tile + 1) - row;
-        const auto* ahead = slice_ahead<V>(next, tile, depth);
+        const auto* ahead = slice_ahead<W>(next, tile, depth);
         switch (vectors) {
           case 1:
-            gemm_tile_of_rows<V, 1>(g, row, column, k0, depth, ahead, rows);
+            gemm_tile_of_rows<W, 1>(g, row, column, k0, depth, ahead, rows);
             break;
           case 2:
-            gemm_tile_of_rows<V, 2>(g, row, column, k0, depth, ahead, rows);
+            gemm_tile_of_rows<W, 2>(g, row, column, k0, depth, ahead, rows);
             break;
           case 3:
-            gemm_tile_of_rows<V, 3>(g, row, column, k0, depth, ahead, rows);
+            gemm_tile_of_rows<W, 3>(g, row, column, k0, depth, ahead, rows);
             break;
           default:
-            gemm_tile_of_rows<V, 4>(g, row, column, k0, depth, ahead, rows);
+            gemm_tile_of_rows<W, 4>(g, row, column, k0, depth, ahead, rows);
             break;
         }
       }
     }
-    k0 += kDepthBlock;
+    k0 += kDepth;
   } while (k0 < g.k);
 }
 
 // ---- forward step ----
 
 // A block of one operand's k, and its place in the sum.
-template <class T>
+template <class W>
 struct DepthBlock {
-  const StepOperand<T>* operand;
+  const StepOperand<typename W::Format>* operand;
   int64_t k0, depth;
   bool first, last;
-  const T* next;  // the panel block that follows
+  const typename W::Weight* next;  // the panel block that follows
 };
 
-template <class V, int R>
-void step_tile(const StepArgs<typename V::Scalar>& s, int64_t row, int64_t block,
-               const DepthBlock<typename V::Scalar>& d, const typename V::Scalar* ahead) {
-  using T = typename V::Scalar;
+template <class W, int R>
+void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block,
+               const DepthBlock<W>& d, const typename W::Weight* ahead) {
+  using V = typename W::Vector;
+  using T = Value<W>;
   constexpr int kWidth = kNumGates * V::kLanes;
-  Tile<V, R, kNumGates> tile;
-  const T* panel = d.operand->panels + (block * d.operand->k + d.k0) * kWidth;
-  multiply<V, R, kNumGates>(tile, d.operand->a + row * d.operand->a_row_stride + d.k0,
-                            d.operand->a_row_stride, 1, panel, kWidth, d.depth, ahead);
+  const auto& operand = *d.operand;
+  constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*operand.a);
+  Tile<W, R, kNumGates> tile;
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < kNumGates; ++j) {
+      tile.sum[r][j] = W::start(operand.scales, d.k0, block * kWidth + j * V::kLanes);
+    }
+  }
+  multiply<W, R, kNumGates>(
+      tile,
+      reinterpret_cast<const typename W::Activation*>(operand.a + row * operand.a_row_stride) +
+          d.k0,
+      operand.a_row_stride / kUnit, W::kGroup,
+      operand.panels + (block * groups_in<W>(operand.k) * W::kGroup + d.k0) * kWidth, kWidth,
+      groups_in<W>(d.depth), ahead);
 
   const int64_t unit = block * V::kLanes;
   const int units = static_cast<int>(min64(s.hidden_size - unit, V::kLanes));
+  V z[R][kNumGates];
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     T* total = s.totals + (row + r) * kWidth;
@@ -181,8 +269,9 @@ void step_tile(const StepArgs<typename V::Scalar>& s, int64_t row, int64_t block
                               : s.bias + block * kWidth;
     LSTM_EXT_UNROLL
     for (int j = 0; j < kNumGates; ++j) {
-      tile.sum[r][j] = V::load(start + j * V::kLanes) + tile.sum[r][j];
-      if (!d.last) tile.sum[r][j].store(total + j * V::kLanes);
+      z[r][j] = V::load(start + j * V::kLanes) +
+                W::total(tile.sum[r][j], operand.scales, row + r, block * kWidth + j * V::kLanes);
+      if (!d.last) z[r][j].store(total + j * V::kLanes);
     }
   }
   if (!d.last) return;
@@ -190,8 +279,8 @@ void step_tile(const StepArgs<typename V::Scalar>& s, int64_t row, int64_t block
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     T* c = s.c + (row + r) * s.state_row_stride + unit;
-    const CellGates<V> gates = activate_gates<V>(
-        {tile.sum[r][kInput], tile.sum[r][kForget], tile.sum[r][kCandidate], tile.sum[r][kOutput]});
+    const CellGates<V> gates =
+        activate_gates<V>({z[r][kInput], z[r][kForget], z[r][kCandidate], z[r][kOutput]});
     const CellState<V> state = cell_forward<V>(gates, V::load(c));
     state.c.store(c);
     state.h.store(s.h + (row + r) * s.state_row_stride + unit);
@@ -207,53 +296,55 @@ void step_tile(const StepArgs<typename V::Scalar>& s, int64_t row, int64_t block
   }
 }
 
-template <class V>
-void step_tiles(const StepArgs<typename V::Scalar>& s, int64_t block,
-                const DepthBlock<typename V::Scalar>& d) {
-  const RowTiles tiles(s.rows, LSTM_EXT_TILE_ROWS);
+template <class W>
+void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, const DepthBlock<W>& d) {
+  const RowTiles tiles(s.rows, W::kTileRows);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile);
-    const auto* ahead = slice_ahead<V>(d.next, tile, d.depth);
+    const auto* ahead = slice_ahead<W>(d.next, tile, d.depth);
     switch (tiles.begin(tile + 1) - row) {
       case 1:
-        step_tile<V, 1>(s, row, block, d, ahead);
+        step_tile<W, 1>(s, row, block, d, ahead);
         break;
       case 2:
-        step_tile<V, 2>(s, row, block, d, ahead);
+        step_tile<W, 2>(s, row, block, d, ahead);
         break;
       case 3:
-        step_tile<V, 3>(s, row, block, d, ahead);
+        step_tile<W, 3>(s, row, block, d, ahead);
         break;
 #if LSTM_EXT_TILE_ROWS > 3
       case 4:
-        step_tile<V, 4>(s, row, block, d, ahead);
+        step_tile<W, 4>(s, row, block, d, ahead);
         break;
       case 5:
-        step_tile<V, 5>(s, row, block, d, ahead);
+        step_tile<W, 5>(s, row, block, d, ahead);
         break;
       case 6:
-        step_tile<V, 6>(s, row, block, d, ahead);
+        step_tile<W, 6>(s, row, block, d, ahead);
         break;
 #endif
     }
   }
 }
 
-template <class V>
-void step(const StepArgs<typename V::Scalar>& s) {
-  constexpr int64_t kWidth = kNumGates * V::kLanes;
+template <class W>
+void step(const StepArgs<typename W::Format>& s) {
+  constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
+  constexpr int64_t kWidth = kNumGates * W::Vector::kLanes;
+  [[maybe_unused]] const typename W::Mode mode;
   for (int64_t block = s.block_begin; block < s.block_end; ++block) {
     for (int i = 0; i < s.num_operands; ++i) {
       const auto& operand = s.operands[i];
       const auto& after = s.operands[i + 1 < s.num_operands ? i + 1 : 0];
-      const auto* next =
-          after.panels + (i + 1 < s.num_operands ? block : block + 1) * after.k * kWidth;
-      for (int64_t k0 = 0; k0 < operand.k; k0 += kDepthBlock) {
-        const int64_t depth = min64(operand.k - k0, kDepthBlock);
+      const int64_t padded_k = groups_in<W>(operand.k) * W::kGroup;
+      const auto* next = after.panels + (i + 1 < s.num_operands ? block : block + 1) *
+                                            groups_in<W>(after.k) * W::kGroup * kWidth;
+      for (int64_t k0 = 0; k0 < operand.k; k0 += kDepth) {
+        const int64_t depth = min64(operand.k - k0, kDepth);
         const bool ends = k0 + depth == operand.k;
-        step_tiles<V>(s, block,
+        step_tiles<W>(s, block,
                       {&operand, k0, depth, i == 0 && k0 == 0, ends && i + 1 == s.num_operands,
-                       ends ? next : operand.panels + (block * operand.k + k0 + depth) * kWidth});
+                       ends ? next : operand.panels + (block * padded_k + k0 + depth) * kWidth});
       }
     }
   }

@@ -69,3 +69,44 @@ inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
 inline F64 to_exponent(F64 a) {
   return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a.v), 52))};
 }
+
+// Pairs of bfloat16, one pair a lane.
+struct BFloat16Pairs {
+  __m256i v;
+  static BFloat16Pairs load(const uint16_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+  }
+  F32 first() const { return {_mm256_castsi256_ps(_mm256_slli_epi32(v, 16))}; }
+  F32 second() const {
+    return {
+        _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))};
+  }
+};
+
+// Sums of this type stay in registers; GCC copies those of type __m256i to and fro.
+#ifdef __GNUC__
+using Int32Lanes = int32_t __attribute__((vector_size(32)));
+#else
+using Int32Lanes = __m256i;
+#endif
+
+struct I32 {
+  Int32Lanes v;
+  static I32 load(const int32_t* p) {
+    return {(Int32Lanes)_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+  }
+  static I32 widen_pairs(const int8_t* p) {
+    return {(Int32Lanes)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+  }
+  static I32 broadcast_pair(const int16_t* p) {
+    int32_t pair;
+    __builtin_memcpy(&pair, p, sizeof pair);
+    return {(Int32Lanes)_mm256_set1_epi32(pair)};
+  }
+};
+
+inline F32 to_float(I32 a) { return {_mm256_cvtepi32_ps((__m256i)a.v)}; }
+inline I32 add_pair_products(I32 sum, I32 a, I32 b) {
+  const __m256i products = _mm256_madd_epi16((__m256i)a.v, (__m256i)b.v);
+  return {(Int32Lanes)_mm256_add_epi32((__m256i)sum.v, products)};
+}

@@ -68,3 +68,41 @@ inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
 inline F64 to_exponent(F64 a) {
   return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))};
 }
+
+// Pairs of bfloat16, one pair a lane.
+struct BFloat16Pairs {
+  __m512i v;
+  static BFloat16Pairs load(const uint16_t* p) { return {_mm512_loadu_si512(p)}; }
+  F32 first() const { return {_mm512_castsi512_ps(_mm512_slli_epi32(v, 16))}; }
+  F32 second() const {
+    return {
+        _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+  }
+};
+
+// Sums of this type stay in registers; GCC copies those of type __m512i to and fro.
+#ifdef __GNUC__
+using Int32Lanes = int32_t __attribute__((vector_size(64)));
+#else
+using Int32Lanes = __m512i;
+#endif
+
+struct I32 {
+  Int32Lanes v;
+  static I32 load(const int32_t* p) { return {(Int32Lanes)_mm512_loadu_si512(p)}; }
+  static I32 widen_pairs(const int8_t* p) {
+    return {
+        (Int32Lanes)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
+  static I32 broadcast_pair(const int16_t* p) {
+    int32_t pair;
+    __builtin_memcpy(&pair, p, sizeof pair);
+    return {(Int32Lanes)_mm512_set1_epi32(pair)};
+  }
+};
+
+inline F32 to_float(I32 a) { return {_mm512_cvtepi32_ps((__m512i)a.v)}; }
+inline I32 add_pair_products(I32 sum, I32 a, I32 b) {
+  const __m512i products = _mm512_madd_epi16((__m512i)a.v, (__m512i)b.v);
+  return {(Int32Lanes)_mm512_add_epi32((__m512i)sum.v, products)};
+}

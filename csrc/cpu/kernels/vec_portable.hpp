@@ -73,3 +73,51 @@ struct Portable {
 
 using F32 = Portable<float, uint32_t, 23>;
 using F64 = Portable<double, uint64_t, 52>;
+
+// Pairs of bfloat16, one pair a lane.
+struct BFloat16Pairs {
+  uint16_t v[2 * F32::kLanes];
+  static BFloat16Pairs load(const uint16_t* p) {
+    BFloat16Pairs r;
+    __builtin_memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  F32 every_other(int begin) const {
+    return F32::map([&](int i) { return F32::from_bits(uint32_t{v[2 * i + begin]} << 16); });
+  }
+  F32 first() const { return every_other(0); }
+  F32 second() const { return every_other(1); }
+};
+
+struct I32 {
+  int32_t v[F32::kLanes];
+  int16_t pairs[2 * F32::kLanes];
+  static I32 load(const int32_t* p) {
+    I32 r{};
+    __builtin_memcpy(r.v, p, sizeof r.v);
+    return r;
+  }
+  static I32 widen_pairs(const int8_t* p) {
+    I32 r{};
+    for (int i = 0; i < 2 * F32::kLanes; ++i) r.pairs[i] = p[i];
+    return r;
+  }
+  static I32 broadcast_pair(const int16_t* p) {
+    I32 r{};
+    for (int i = 0; i < 2 * F32::kLanes; ++i) r.pairs[i] = p[i % 2];
+    return r;
+  }
+};
+
+inline F32 to_float(I32 a) {
+  return F32::map([&](int i) { return static_cast<float>(a.v[i]); });
+}
+inline I32 add_pair_products(I32 sum, I32 a, I32 b) {
+  for (int i = 0; i < F32::kLanes; ++i) {
+    sum.v[i] += a.pairs[2 * i] * b.pairs[2 * i] + a.pairs[2 * i + 1] * b.pairs[2 * i + 1];
+  }
+  return sum;
+}
+
+// Processors without a kernel file keep their mode: only numbers below 2^-126 can tell.
+struct FlushDenormals {};

@@ -75,3 +75,36 @@ inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
 inline F64 to_exponent(F64 a) {
   return {_mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a.v), 52))};
 }
+
+// Pairs of bfloat16, one pair a lane.
+struct BFloat16Pairs {
+  __m128i v;
+  static BFloat16Pairs load(const uint16_t* p) {
+    return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
+  }
+  F32 first() const { return {_mm_castsi128_ps(_mm_slli_epi32(v, 16))}; }
+  F32 second() const {
+    return {_mm_castsi128_ps(_mm_and_si128(v, _mm_set1_epi32(static_cast<int>(0xffff0000u))))};
+  }
+};
+
+struct I32 {
+  __m128i v;
+  static I32 load(const int32_t* p) {
+    return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
+  }
+  static I32 widen_pairs(const int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return {_mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8)};
+  }
+  static I32 broadcast_pair(const int16_t* p) {
+    int32_t pair;
+    __builtin_memcpy(&pair, p, sizeof pair);
+    return {_mm_set1_epi32(pair)};
+  }
+};
+
+inline F32 to_float(I32 a) { return {_mm_cvtepi32_ps(a.v)}; }
+inline I32 add_pair_products(I32 sum, I32 a, I32 b) {
+  return {_mm_add_epi32(sum.v, _mm_madd_epi16(a.v, b.v))};
+}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import activations, functional, initializers
+from .._arguments import as_weights_dtype
 from .._registry import check_unsupported, serialize
 from ..streaming import Stream
 from .base import Layer, LayerBackward, Shape, Weight, as_numbers, changing, check_size, last_axis
@@ -52,6 +53,9 @@ class LSTM(Layer):
         Read the sequence from its end; the outputs stand in the order of the steps.
     stateful : bool
         Start each call from the state that the last one ended with, until `reset_state`.
+    weights_dtype : "bfloat16" or "int8", optional
+        Store the weights smaller for calls and streams, as `functional.pack` does; see `quantize`.
+        Training computes with the full weights.
     unroll, use_cudnn
         Keras's choices of a way to compute; accepted, without effect.
     seed : int, optional
@@ -86,6 +90,7 @@ class LSTM(Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        weights_dtype: str | None = None,
         unroll: bool = False,
         use_cudnn: bool | str = "auto",
         seed: int | None = None,
@@ -104,6 +109,7 @@ class LSTM(Layer):
             {"activation": "tanh", "recurrent_activation": "sigmoid"},
         )
         super().__init__(**options)
+        self._weights_dtype = as_weights_dtype(weights_dtype, self._dtype)
         self.units = check_size(units, "units")
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
@@ -197,9 +203,11 @@ class LSTM(Layer):
 
     def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
+        # Small weights are for inference; and in training, a layout lasts for one step anyhow.
+        packed = None if self._weights_dtype else self._packed or self._pack()
         (output, h, c), pull_back = functional.lstm_vjp(
             x,
-            self._packed or self._pack(),
+            packed or functional.pack(*self._weights.values()),
             initial_state=self._kept_state(x),
             go_backwards=self.go_backwards,
             return_sequences=self.return_sequences,
@@ -230,12 +238,42 @@ class LSTM(Layer):
             )
         if self.go_backwards:
             raise ValueError(f"{self.name}: got go_backwards, expected a layer that reads forwards")
-        return Stream(list(self._weights.values()), check_size(batch_size, "batch_size"))
+        return Stream(
+            list(self._weights.values()),
+            check_size(batch_size, "batch_size"),
+            weights_dtype=self._weights_dtype,
+        )
+
+    @property
+    def weights_dtype(self) -> str:
+        """How calls and streams store the weights: "bfloat16", "int8", or the layer's dtype.
+
+        May be set; streams that exist keep theirs.
+        """
+        return self._weights_dtype or self.dtype
+
+    @weights_dtype.setter
+    def weights_dtype(self, value: str | None) -> None:
+        chosen = as_weights_dtype(value, self._dtype)
+        with changing:
+            self._weights_dtype = chosen
+            self._packed = None
+
+    def quantize(self, mode: str) -> None:
+        """Compute with small weights from now on; the weights themselves stay as they are.
+
+        What it costs, `lstm_ext.quantization_error` tells.
+
+        Parameters
+        ----------
+        mode : "bfloat16" or "int8"
+        """
+        self.weights_dtype = as_weights_dtype(mode, self._dtype, "mode")
 
     def _pack(self) -> functional.PackedWeights:
         """Lay the weights out for the kernels, and keep that until they change."""
         with changing:
-            packed = functional.pack(*self._weights.values())
+            packed = functional.pack(*self._weights.values(), weights_dtype=self._weights_dtype)
             self._packed = packed
         return packed
 
@@ -292,6 +330,7 @@ class LSTM(Layer):
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
             "stateful": self.stateful,
+            "weights_dtype": self._weights_dtype,
             "unroll": self.unroll,
             "seed": self.seed,
         }

@@ -107,6 +107,30 @@ class Sequential(Trainable):
         for layer, input_shape in zip(self.layers, shapes, strict=False):
             layer.build_once(input_shape)
 
+    def quantize(self, mode: str) -> None:
+        """Let every LSTM compute with small weights from now on, as `LSTM.quantize`.
+
+        Parameters
+        ----------
+        mode : "bfloat16" or "int8"
+
+        Raises
+        ------
+        ValueError
+            If the model has no LSTM, or one cannot; all are left as they were then.
+        """
+        layers = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        if not layers:
+            raise ValueError(f"quantize: {self.name} has no LSTM, expected at least one")
+        before = [layer.weights_dtype for layer in layers]
+        try:
+            for layer in layers:
+                layer.quantize(mode)
+        except (TypeError, ValueError):
+            for layer, dtype in zip(layers, before, strict=True):
+                layer.weights_dtype = dtype
+            raise
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """Return the shape of the output for an input of that shape."""
         shape: Shape = tuple(input_shape)

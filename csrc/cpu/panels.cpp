@@ -1,0 +1,118 @@
+#include "cpu/panels.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+namespace lstm_ext {
+namespace cpu {
+namespace {
+
+// As kernels round activations (kernel_set.hpp).
+uint16_t to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  if (magnitude < 0x00800000u) return static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// The scale of a column (k) of w: its largest magnitude over 127, NaN if it is not finite.
+float int8_scale(const float* column, int64_t row_stride, int64_t k) {
+  float largest = 0;
+  for (int64_t p = 0; p < k; ++p) {
+    const float magnitude = std::fabs(column[p * row_stride]);
+    if (!std::isfinite(magnitude)) return std::numeric_limits<float>::quiet_NaN();
+    largest = std::max(largest, magnitude);
+  }
+  constexpr float kSmallest = 0x1p-100f;
+  return largest < kSmallest ? 0.0f : largest / 127.0f;
+}
+
+int8_t to_int8(float value, float scale) {
+  return scale > 0 ? static_cast<int8_t>(std::nearbyint(value / scale)) : int8_t{0};
+}
+
+}  // namespace
+
+template <class F>
+GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row_stride, int64_t k,
+                          int64_t hidden_size)
+    : group_(kernels.group), lanes_(kernels.lanes), offset_(kernels.offset) {
+  constexpr int64_t kDepth = Format<F>::kDepthBlock;
+  const int64_t blocks = divide_up(hidden_size, lanes_);
+  block_size_ = round_up(k, group_) * kNumGates * lanes_;
+  columns_ = blocks * kNumGates * lanes_;
+  weights_ = Buffer<Weight>(blocks * block_size_);
+  if (std::is_same_v<F, Int8>) {
+    column_scales_ = Buffer<float>(columns_);
+    starts_ = Buffer<int32_t>(divide_up(k, kDepth) * columns_);
+  }
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t units = std::min<int64_t>(lanes_, hidden_size - block * lanes_);
+    for (int64_t gate = 0; gate < kNumGates; ++gate) {
+      const T* const columns = w + gate * hidden_size + block * lanes_;
+      if constexpr (Format<F>::kEncodes) {
+        for (int64_t lane = 0; lane < lanes_; ++lane) {
+          const bool padding = lane >= units;
+          pack_column(columns + (padding ? 0 : lane), row_stride, padding ? 0 : k, k,
+                      (block * kNumGates + gate) * lanes_ + lane);
+        }
+      } else {
+        Weight* out = weights_.data() + block * block_size_ + gate * lanes_;
+        for (int64_t p = 0; p < k; ++p, out += kNumGates * lanes_) {
+          std::copy(columns + p * row_stride, columns + p * row_stride + units, out);
+          std::fill(out + units, out + lanes_, Weight{0});
+        }
+      }
+    }
+  }
+}
+
+// One column of a small format: its first k of all_k weights, then zeros.
+template <class F>
+void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64_t all_k,
+                                int64_t column) {
+  const int64_t width = kNumGates * lanes_;
+  Weight* const out = weights_.data() + column / width * block_size_ + column % width * group_;
+  const auto at = [&](int64_t p) -> Weight& {
+    return out[p / group_ * group_ * width + p % group_];
+  };
+  for (int64_t p = k; p < round_up(all_k, group_); ++p) at(p) = 0;
+  if constexpr (std::is_same_v<F, Bfloat16>) {
+    for (int64_t p = 0; p < k; ++p) at(p) = to_bfloat16(w[p * row_stride]);
+  } else if constexpr (std::is_same_v<F, Int8>) {
+    const float scale = int8_scale(w, row_stride, k);
+    for (int64_t p = 0; p < k; ++p) at(p) = to_int8(w[p * row_stride], scale);
+    column_scales_.data()[column] = scale;
+    constexpr int64_t kDepth = Format<F>::kDepthBlock;
+    for (int64_t k0 = 0; k0 < all_k; k0 += kDepth) {
+      int32_t sum = 0;
+      for (int64_t p = k0; p < std::min(k, k0 + kDepth); ++p) sum += at(p);
+      starts_.data()[k0 / kDepth * columns_ + column] = -offset_ * sum;
+    }
+  }
+}
+
+template <class F>
+Scales<F> GatePanels<F>::scales(const float* rows, int64_t block) const {
+  if constexpr (std::is_same_v<F, Int8>) {
+    const int64_t column = block * kNumGates * lanes_;
+    return {rows, {column_scales_.data() + column, starts_.data() + column, columns_}};
+  } else {
+    static_cast<void>(rows);
+    static_cast<void>(block);
+    return {};
+  }
+}
+
+template class GatePanels<float>;
+template class GatePanels<double>;
+template class GatePanels<Bfloat16>;
+template class GatePanels<Int8>;
+
+}  // namespace cpu
+}  // namespace lstm_ext
