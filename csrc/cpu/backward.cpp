@@ -150,6 +150,7 @@ class TimeLoop {
     gemm.panel_width = plan_.recurrent_panel_width;
     gemm.c = state_at(d_h_, rows_.begin) + units_.begin;
     gemm.c_row_stride = plan_.state_stride;
+    gemm.descending = s % 2 == 1;  // there and back, as in the forward pass
     kernels_.gemm(gemm);
   }
 

@@ -61,7 +61,9 @@ struct ForwardPlan {
 
   int64_t z_row_size() const { return max_blocks * kNumGates * weights.kernels().lanes; }
   int64_t state_size() const { return call.shape.batch_size * state_stride; }
-  int64_t totals_size() const { return max_rows * kNumGates * weights.kernels().lanes; }
+  int64_t totals_size() const {
+    return std::max<int64_t>(max_rows, 2) * kNumGates * weights.kernels().lanes;
+  }
   int64_t z_size() const { return chunk * max_rows * z_row_size(); }
   int64_t x_rows() const { return std::max<int64_t>(1, chunk) * max_rows; }
   // Gathered x; of a format that encodes, a row on its way there.
@@ -269,6 +271,8 @@ class ForwardWorker {
       const Rows<F> h = h_rows(state_row(state_.h[s % 2]));
       step_.operands[step_.num_operands++] = operand(h, shape.hidden_size, w_.w_hh());
     }
+    // There and back: what a step read last is still in the cache when the next one begins.
+    step_.descending = s % 2 == 1;
     step_.h = state_row(state_.h[(s + 1) % 2]);
     step_.output = call_.output ? call_.output.at(rows_.begin, s) : nullptr;
     if (call_.gates) {

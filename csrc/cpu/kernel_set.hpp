@@ -96,6 +96,7 @@ struct GemmArgs {
   int64_t c_row_stride;
   bool accumulate;  // start from c; bias is then null
   Scales<F> scales{};
+  bool descending = false;  // visit the panels from the last to the first; changes no result
 };
 
 // One operand of a step's product: a (rows, k) times gate-interleaved panels.
@@ -121,14 +122,15 @@ struct StepArgs {
   const T* z;                  // (rows, blocks * 4 * lanes), or null: start from bias
   int64_t z_row_stride;
   const T* bias;  // (blocks * 4 * lanes)
-  T* totals;      // scratch (rows * 4 * lanes)
+  T* totals;      // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
   T* c;           // (rows, blocks * lanes): c_{t-1} in, c_t out
   T* h;           // (rows, blocks * lanes): h_t out; not an operand's a
   int64_t state_row_stride;
   T* output;  // (rows, H) or null
   int64_t output_row_stride;
-  T* gates;  // (rows, 4H) contiguous, or null
-  T* cells;  // (rows, H) contiguous, or null
+  T* gates;         // (rows, 4H) contiguous, or null
+  T* cells;         // (rows, H) contiguous, or null
+  bool descending;  // visit the blocks from the last to the first; changes no result
 };
 
 // The elementwise part of a backward step, for some rows and the units [unit_begin, unit_end).

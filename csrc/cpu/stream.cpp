@@ -54,6 +54,7 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
                       w.w_ih().scales(xs.scales, 0)};
   args.operands[1] = {hs.data, hs.row_stride, w.hidden_size(), w.w_hh().data(),
                       w.w_hh().scales(hs.scales, 0)};
+  args.descending = current_ == 1;  // there and back, as in a sequence
   args.bias = w.bias();
   args.c = part(kCell);
   args.h = part(1 - current_);

@@ -1,0 +1,184 @@
+// A step's product with the gates behind it, and the elementwise part of a backward step. Included
+// after kernels_impl.hpp.
+
+// A block of one operand's k, and its place in the sum.
+template <class W>
+struct DepthBlock {
+  const StepOperand<typename W::Format>* operand;
+  int64_t k0, depth;
+  bool first, last;
+  const typename W::Weight* next;  // the panel block that follows
+};
+
+// The gates, c and h of a row and a block of units, from z (4 vectors).
+template <class V, class F>
+LSTM_EXT_INLINE void finish_cell(const StepArgs<F>& s, int64_t row, int64_t unit, const V* z) {
+  using T = typename V::Scalar;
+  const int units = static_cast<int>(min64(s.hidden_size - unit, V::kLanes));
+  T* c = s.c + row * s.state_row_stride + unit;
+  const CellGates<V> gates = activate_gates<V>({z[kInput], z[kForget], z[kCandidate], z[kOutput]});
+  const CellState<V> state = cell_forward<V>(gates, V::load(c));
+  state.c.store(c);
+  state.h.store(s.h + row * s.state_row_stride + unit);
+  if (s.output) store_first(state.h, s.output + row * s.output_row_stride + unit, units);
+  if (s.gates) {
+    T* g = s.gates + row * kNumGates * s.hidden_size + unit;
+    store_first(gates.input, g + kInput * s.hidden_size, units);
+    store_first(gates.forget, g + kForget * s.hidden_size, units);
+    store_first(gates.candidate, g + kCandidate * s.hidden_size, units);
+    store_first(gates.output, g + kOutput * s.hidden_size, units);
+    store_first(state.c, s.cells + row * s.hidden_size + unit, units);
+  }
+}
+
+// z of R rows and P blocks of units, from `block` on: a part of its sum, and at its end the gates.
+template <class W, int R, int P>
+void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block,
+               const DepthBlock<W>& d, const typename W::Weight* ahead) {
+  using V = typename W::Vector;
+  using T = Value<W>;
+  constexpr int kWidth = kNumGates * V::kLanes;
+  const auto& operand = *d.operand;
+  const int64_t panel_size = groups_in<W>(operand.k) * W::kGroup * kWidth;
+  constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*operand.a);
+  Tile<W, R, P * kNumGates> tile;
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * kNumGates; ++j) {
+      tile.sum[r][j] = W::start(operand.scales, d.k0, block * kWidth + j * V::kLanes);
+    }
+  }
+  multiply<W, R, kNumGates, P>(
+      tile,
+      reinterpret_cast<const typename W::Activation*>(operand.a + row * operand.a_row_stride) +
+          d.k0,
+      operand.a_row_stride / kUnit, W::kGroup, operand.panels + block * panel_size + d.k0 * kWidth,
+      kWidth, panel_size, groups_in<W>(d.depth), ahead);
+
+  V z[R][P * kNumGates];
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    T* total = s.totals + (row + r) * P * kWidth;
+    const T* start = !d.first ? total
+                     : s.z    ? s.z + (row + r) * s.z_row_stride + block * kWidth
+                              : s.bias + block * kWidth;
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * kNumGates; ++j) {
+      z[r][j] = V::load(start + j * V::kLanes) +
+                W::total(tile.sum[r][j], operand.scales, row + r, block * kWidth + j * V::kLanes);
+      if (!d.last) z[r][j].store(total + j * V::kLanes);
+    }
+  }
+  if (!d.last) return;
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      finish_cell<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
+    }
+  }
+}
+
+// All rows, `blocks` blocks of units.
+template <class W>
+void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, int64_t blocks,
+                const DepthBlock<W>& d) {
+  const EvenParts tiles(s.rows, W::kTileRows);
+  for (int64_t tile = 0; tile < tiles.count; ++tile) {
+    const int64_t row = tiles.begin(tile);
+    const auto* ahead = slice_ahead<W>(d.next, tile, d.depth);
+    switch (tiles.length(tile)) {
+      case 1:
+        if (blocks == 2) {
+          step_tile<W, 1, 2>(s, row, block, d, ahead);
+        } else {
+          step_tile<W, 1, 1>(s, row, block, d, ahead);
+        }
+        break;
+      case 2:
+        step_tile<W, 2, 1>(s, row, block, d, ahead);
+        break;
+      case 3:
+        step_tile<W, 3, 1>(s, row, block, d, ahead);
+        break;
+#if LSTM_EXT_TILE_ROWS > 3
+      case 4:
+        step_tile<W, 4, 1>(s, row, block, d, ahead);
+        break;
+      case 5:
+        step_tile<W, 5, 1>(s, row, block, d, ahead);
+        break;
+      case 6:
+        step_tile<W, 6, 1>(s, row, block, d, ahead);
+        break;
+#endif
+    }
+  }
+}
+
+template <class W>
+void step(const StepArgs<typename W::Format>& s) {
+  constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
+  constexpr int64_t kWidth = kNumGates * W::Vector::kLanes;
+  [[maybe_unused]] const typename W::Mode mode;
+  int64_t k = 0;
+  for (int op = 0; op < s.num_operands; ++op) k += s.operands[op].k;
+  const EvenParts groups(s.block_end - s.block_begin, panels_at_once<W>(s.rows, k));
+  for (int64_t i = 0; i < groups.count; ++i) {
+    const auto begin = [&](int64_t of) {
+      return s.block_begin + groups.begin(s.descending ? groups.count - 1 - of : of);
+    };
+    const int64_t block = begin(i), block_after = begin(i + 1 < groups.count ? i + 1 : i);
+    const int64_t blocks = groups.length(s.descending ? groups.count - 1 - i : i);
+    for (int op = 0; op < s.num_operands; ++op) {
+      const auto& operand = s.operands[op];
+      const bool is_last = op + 1 == s.num_operands;
+      const auto& after = s.operands[is_last ? 0 : op + 1];
+      const auto* next = after.panels + (is_last ? block_after : block) * groups_in<W>(after.k) *
+                                            W::kGroup * kWidth;
+      const auto* panel = operand.panels + block * groups_in<W>(operand.k) * W::kGroup * kWidth;
+      for (int64_t k0 = 0; k0 < operand.k; k0 += kDepth) {
+        const int64_t depth = min64(operand.k - k0, kDepth);
+        const bool ends = k0 + depth == operand.k;
+        step_tiles<W>(s, block, blocks,
+                      {&operand, k0, depth, op == 0 && k0 == 0, ends && is_last,
+                       ends ? next : panel + (k0 + depth) * kWidth});
+      }
+    }
+  }
+}
+
+// ---- backward step, elementwise ----
+
+template <class V>
+void cell_backward(const CellBackwardArgs<typename V::Scalar>& b) {
+  using T = typename V::Scalar;
+  const V zero = V::broadcast(0);
+  const V one = V::broadcast(1);
+  const int64_t hidden = b.hidden_size;
+  for (int64_t row = 0; row < b.rows; ++row) {
+    for (int64_t unit = b.unit_begin; unit < b.unit_end; unit += V::kLanes) {
+      const int n = static_cast<int>(min64(b.unit_end - unit, V::kLanes));
+      const T* g = b.gates + row * kNumGates * hidden + unit;
+      const CellGates<V> gates = {
+          load_first<V>(g + kInput * hidden, n), load_first<V>(g + kForget * hidden, n),
+          load_first<V>(g + kCandidate * hidden, n), load_first<V>(g + kOutput * hidden, n)};
+      const V c = load_first<V>(b.cells + row * hidden + unit, n);
+      const V c_prev = b.c_prev ? load_first<V>(b.c_prev + row * hidden + unit, n) : zero;
+      V d_h = load_first<V>(b.d_h + row * b.d_state_row_stride + unit, n);
+      if (b.d_output) {
+        d_h = d_h + load_first<V>(b.d_output + row * b.d_output_row_stride + unit, n);
+      }
+      T* d_c = b.d_c + row * b.d_state_row_stride + unit;
+      const CellGradient<V> d =
+          lstm_ext::cell_backward<V>(gates, c, c_prev, d_h, load_first<V>(d_c, n), one);
+      T* d_gates = b.d_gates + row * kNumGates * hidden + unit;
+      store_first(d.z.input, d_gates + kInput * hidden, n);
+      store_first(d.z.forget, d_gates + kForget * hidden, n);
+      store_first(d.z.candidate, d_gates + kCandidate * hidden, n);
+      store_first(d.z.output, d_gates + kOutput * hidden, n);
+      store_first(d.c_prev, d_c, n);
+    }
+  }
+}
