@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,42 +14,22 @@ import numpy as np
 import pytest
 
 import lstm_ext
+from build_support import COMPILED_ISAS, SOURCE, compiler_for, kernel_flags, nm_for
 from lstm_ext import _cpu, config
 
-SOURCE = Path(__file__).parents[1]
 PACKAGE = Path(lstm_ext.__file__).parent
 
 
-def compiler() -> str:
-    names = (os.environ.get("CXX"), "c++", "g++", "clang++")
-    found = next((path for path in map(shutil.which, filter(None, names)) if path), None)
-    if found is None or shutil.which("nm") is None:
-        pytest.skip("needs a compiler with GCC's options, and nm")
-    return found
-
-
-def kernel_flags(isa: str) -> list[str]:
-    """Return the flags that CMakeLists.txt gives to the file of an instruction set."""
-    text = (SOURCE / "CMakeLists.txt").read_text(encoding="utf-8")
-    option = rf'kernels_{isa}\.cpp PROPERTIES COMPILE_OPTIONS\s+"\$<IF:[^,]*,[^,]*,([^>]*)>"'
-    found = re.search(option, text)
-    if isa == "baseline":
-        assert found is None
-        return []
-    assert found is not None, f"no flags for kernels_{isa}.cpp in CMakeLists.txt"
-    return found[1].split(";")
-
-
-def external_symbols(object_file: Path) -> list[tuple[str, str]]:
+def external_symbols(object_file: Path, nm: str) -> list[tuple[str, str]]:
     """Return (type, name) of what an object defines for others; types V, W and u are weak."""
     lines = subprocess.run(
-        ["nm", "-P", str(object_file)], capture_output=True, text=True, check=True
+        [nm, "-P", str(object_file)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     symbols = [(kind, name) for name, kind, *_ in map(str.split, lines)]
     return [(kind, name) for kind, name in symbols if kind in "uvw" or kind.isupper()]
 
 
-@pytest.mark.parametrize("isa", _cpu.built_isas())
+@pytest.mark.parametrize("isa", COMPILED_ISAS)
 def test_a_kernel_file_defines_its_table_and_nothing_else(isa: str, tmp_path: Path) -> None:
     """Anything more would be weak, and might be linked for processors that cannot run it.
 
@@ -59,10 +37,19 @@ def test_a_kernel_file_defines_its_table_and_nothing_else(isa: str, tmp_path: Pa
     """
     object_file = tmp_path / f"{isa}.o"
     source = SOURCE / "csrc" / "cpu" / "kernels" / f"kernels_{isa}.cpp"
-    command = [compiler(), "-std=c++17", "-O0", "-fPIC", "-fno-exceptions", f"-I{SOURCE / 'csrc'}"]
+    command = [
+        compiler_for(isa),
+        "-std=c++17",
+        "-O0",
+        "-fPIC",
+        "-fno-exceptions",
+        f"-I{SOURCE / 'csrc'}",
+    ]
     command += [*kernel_flags(isa), "-c", str(source), "-o", str(object_file)]
     subprocess.run(command, check=True)
-    defined = [(kind, name) for kind, name in external_symbols(object_file) if kind != "U"]
+    defined = [
+        (kind, name) for kind, name in external_symbols(object_file, nm_for(isa)) if kind != "U"
+    ]
     assert len(defined) == 1, defined
     kind, name = defined[0]
     assert kind in "DRS" and f"3cpu{len(isa)}{isa}7kernels" in name, defined

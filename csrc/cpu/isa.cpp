@@ -67,7 +67,13 @@ CpuFeatures detect() {
 
 #else
 
-CpuFeatures detect() { return {}; }
+CpuFeatures detect() {
+  CpuFeatures features{};
+#if defined(__aarch64__) || defined(_M_ARM64)
+  features.neon = true;
+#endif
+  return features;
+}
 
 #endif
 

@@ -9,6 +9,7 @@ struct CpuFeatures {
   bool avx512;       // F, BW, DQ and VL, with the operating system saving the 512-bit registers
   bool avx512_vnni;  // besides, VNNI
   bool avx512_bf16;  // besides both, BF16
+  bool neon;         // every 64-bit ARM processor has it
 };
 
 // Read once; the same in every thread.

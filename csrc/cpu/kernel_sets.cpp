@@ -22,6 +22,11 @@ namespace avx2 {
 extern const KernelSet kernels;
 }
 #endif
+#ifdef LSTM_EXT_ARM_KERNELS
+namespace neon {
+extern const KernelSet kernels;
+}
+#endif
 namespace baseline {
 extern const KernelSet kernels;
 }
@@ -65,6 +70,9 @@ std::vector<Candidate> candidates() {
       {&avx512_with_vnni(), cpu_features().avx512_vnni},
       {&avx512::kernels, cpu_features().avx512},
       {&avx2::kernels, cpu_features().avx2},
+#endif
+#ifdef LSTM_EXT_ARM_KERNELS
+      {&neon::kernels, cpu_features().neon},
 #endif
       {&baseline::kernels, true},
   };
