@@ -183,15 +183,17 @@ void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64
     case 2:
       return gemm_tile<W, 2, N, 1>(g, row, panel, k0, depth, ahead);
     case 3:
-      return gemm_tile<W, 3, N, 1>(g, row, panel, k0, depth, ahead);
-#if LSTM_EXT_TILE_ROWS > 3
+      if constexpr (W::kTileRows >= 3) gemm_tile<W, 3, N, 1>(g, row, panel, k0, depth, ahead);
+      return;
     case 4:
-      return gemm_tile<W, 4, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 4) gemm_tile<W, 4, N, 1>(g, row, panel, k0, depth, ahead);
+      return;
     case 5:
-      return gemm_tile<W, 5, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 5) gemm_tile<W, 5, N, 1>(g, row, panel, k0, depth, ahead);
+      return;
     case 6:
-      return gemm_tile<W, 6, N, 1>(g, row, panel, k0, depth, ahead);
-#endif
+      if constexpr (W::kTileRows >= 6) gemm_tile<W, 6, N, 1>(g, row, panel, k0, depth, ahead);
+      return;
   }
 }
 

@@ -100,19 +100,17 @@ void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, int64_t bl
         step_tile<W, 2, 1>(s, row, block, d, ahead);
         break;
       case 3:
-        step_tile<W, 3, 1>(s, row, block, d, ahead);
+        if constexpr (W::kTileRows >= 3) step_tile<W, 3, 1>(s, row, block, d, ahead);
         break;
-#if LSTM_EXT_TILE_ROWS > 3
       case 4:
-        step_tile<W, 4, 1>(s, row, block, d, ahead);
+        if constexpr (W::kTileRows >= 4) step_tile<W, 4, 1>(s, row, block, d, ahead);
         break;
       case 5:
-        step_tile<W, 5, 1>(s, row, block, d, ahead);
+        if constexpr (W::kTileRows >= 5) step_tile<W, 5, 1>(s, row, block, d, ahead);
         break;
       case 6:
-        step_tile<W, 6, 1>(s, row, block, d, ahead);
+        if constexpr (W::kTileRows >= 6) step_tile<W, 6, 1>(s, row, block, d, ahead);
         break;
-#endif
     }
   }
 }
