@@ -15,11 +15,15 @@
 #define LSTM_EXT_UNROLL
 #endif
 
-// Into the second-level cache. The address need not be readable.
+// Into the second-level cache, and into the first in order to write. The address need not be
+// readable.
 #if defined(__GNUC__)
 #define LSTM_EXT_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define LSTM_EXT_PREFETCH_TO_WRITE(p) __builtin_prefetch(p, 1, 3)
 #elif defined(_M_X64)
 #define LSTM_EXT_PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1)
+#define LSTM_EXT_PREFETCH_TO_WRITE(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0)
 #else
 #define LSTM_EXT_PREFETCH(p) static_cast<void>(p)
+#define LSTM_EXT_PREFETCH_TO_WRITE(p) static_cast<void>(p)
 #endif

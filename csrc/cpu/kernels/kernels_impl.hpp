@@ -144,6 +144,14 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
       g.a + row * g.a_row_stride + k0 / W::kGroup * g.a_column_stride);
   const int64_t column = panel * g.panel_width;
   const int64_t panel_size = groups_in<W>(g.k) * W::kGroup * g.panel_width;
+  const bool from_c = g.accumulate || k0 > 0;
+  if (from_c && R >= 3) {  // c lies far away where it is large, and is wanted when the sums are done
+    for (int r = 0; r < R; ++r) {
+      const T* c = g.c + (row + r) * g.c_row_stride + column;
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < P * N; ++j) LSTM_EXT_PREFETCH_TO_WRITE(c + j * V::kLanes);
+    }
+  }
   Tile<W, R, P * N> tile;
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -155,7 +163,6 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
                        g.panels + panel * panel_size + k0 * g.panel_width, g.panel_width,
                        panel_size, groups_in<W>(depth), ahead);
   const int columns = static_cast<int>(min64(g.n - column, P * N * V::kLanes));
-  const bool from_c = g.accumulate || k0 > 0;
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     T* c = g.c + (row + r) * g.c_row_stride + column;
