@@ -15,9 +15,9 @@ from lstm_ext import _cpu, config
 
 CPU = SOURCE / "csrc" / "cpu"
 NATIVE = SOURCE / "tests" / "native"
-DRIVERS = [CPU / f"{name}.cpp" for name in (
-    "backward", "forward", "gemm", "packed_weights", "panels", "stream", "threads",
-)]  # fmt: skip
+# What asks the processor what it is, and the rest.
+DETECTION = [CPU / "isa.cpp", CPU / "kernel_sets.cpp", CPU / "probes.cpp"]
+DRIVERS = sorted(set(CPU.glob("*.cpp")) - set(DETECTION))
 # What CMakeLists.txt gives to all files but -O3, and for ARM, whose compiler is GCC, its warnings.
 FLAGS = ["-std=c++17", "-ffp-contract=off", f"-I{SOURCE / 'csrc'}"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
@@ -93,10 +93,8 @@ def test_neon_gives_the_bits_of_avx2(tmp_path: Path) -> None:
 def test_an_arm_build_offers_neon_first(tmp_path: Path) -> None:
     """And everything compiles for ARM without a warning."""
     emulate = emulator()
-    files = [CPU / "isa.cpp", CPU / "kernel_sets.cpp", CPU / "probes.cpp"]
-    sources = [
-        (path, ["-DLSTM_EXT_ARM_KERNELS"]) for path in (*files, NATIVE / "runnable_isas.cpp")
-    ]
+    files = [*DETECTION, CPU / "buffer.cpp", NATIVE / "runnable_isas.cpp"]
+    sources = [(path, ["-DLSTM_EXT_ARM_KERNELS"]) for path in files]
     sources += [kernels("neon"), kernels("baseline")]
     program = build("runnable_isas", "neon", sources, tmp_path / "arm")
     assert run([emulate, program]) == ["neon", "baseline"]

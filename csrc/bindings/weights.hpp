@@ -57,9 +57,13 @@ class Weights {
     const T* w_ih = read<T>(kernel, "kernel", {input_size, columns}, Layout::kUnitLastStride);
     const T* w_hh =
         read<T>(recurrent_kernel, "recurrent_kernel", {hidden, columns}, Layout::kUnitLastStride);
-    weights_ = std::make_shared<const cpu::PackedWeights<F>>(
-        cpu::find_kernel_set(isa), input_size, hidden, w_ih, element_stride<T>(kernel, 0), w_hh,
-        element_stride<T>(recurrent_kernel, 0), read_optional<T>(bias, "bias", {columns}));
+    const T* offset = read_optional<T>(bias, "bias", {columns});
+    const cpu::KernelSet& kernels = cpu::find_kernel_set(isa);
+    const int64_t ih_stride = element_stride<T>(kernel, 0);
+    const int64_t hh_stride = element_stride<T>(recurrent_kernel, 0);
+    const py::gil_scoped_release release;
+    weights_ = std::make_shared<const cpu::PackedWeights<F>>(kernels, input_size, hidden, w_ih,
+                                                             ih_stride, w_hh, hh_stride, offset);
   }
 
   Variant weights_;

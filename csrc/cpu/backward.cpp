@@ -45,7 +45,9 @@ struct BackwardPlan {
   }
 
   // One step without a state before it needs no gradient of h, nor w_hhᵀ, which is costly to make.
-  bool recurs() const { return call.shape.seq_len > 1 || call.d_h0 != nullptr; }
+  static bool recurs(const LstmBackward<T>& call) {
+    return call.shape.seq_len > 1 || call.d_h0 != nullptr;
+  }
 
   int64_t gate_columns() const { return kNumGates * call.shape.hidden_size; }
   int64_t state_size() const { return call.shape.batch_size * state_stride; }
@@ -67,7 +69,7 @@ class TimeLoop {
       : plan_(plan),
         call_(plan.call),
         kernels_(plan.weights.kernels()),
-        panels_(plan.recurs() ? plan.weights.w_hh_transposed().panels : nullptr),
+        panels_(plan.recurs(call_) ? plan.weights.w_hh_transposed().panels : nullptr),
         d_h_(d_h),
         d_c_(d_c),
         rows_(split(call_.shape.batch_size, plan.grid.row_groups, member / plan.grid.unit_groups)),
@@ -260,6 +262,9 @@ void input_gradient(const BackwardPlan<T>& plan, int member) {
 
 template <class T>
 void lstm_backward(const PackedWeights<T>& weights, const LstmBackward<T>& call, int num_threads) {
+  // Made by a team of their own if they are not there yet.
+  if (BackwardPlan<T>::recurs(call)) weights.w_hh_transposed();
+  if (call.d_x) weights.w_ih_transposed();
   Team team(2 * multiply_adds(call.shape), num_threads);
   const BackwardPlan<T> plan(weights, call, team.size());
   Scratch scratch(plan.bytes());

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 
 namespace lstm_ext {
 namespace cpu {
@@ -16,24 +15,34 @@ inline int64_t round_up(int64_t n, int64_t multiple) {
 }
 inline int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
+// Memory aligned to a cache line, from two megabytes on to a huge page and backed by such pages if
+// the system has them. Throws std::bad_alloc when it cannot be had.
+//
+// Asking the system for memory anew costs more than filling it, so some of the large blocks that
+// were given back are kept for the next call that wants one of that size: training lays its weights
+// out anew in every step.
+void* allocate(std::size_t bytes);
+void release(void* memory, std::size_t bytes);  // bytes: as it was allocated
+
 // An uninitialised array, owned. Throws std::bad_alloc when it cannot be had.
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(int64_t size)
-      : data_(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T),
-                                             std::align_val_t(kCacheLine)))),
-        size_(size) {}
+      : data_(static_cast<T*>(allocate(bytes_of(size))), Release{bytes_of(size)}), size_(size) {}
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   int64_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t(kCacheLine)); }
+  struct Release {
+    std::size_t bytes;
+    void operator()(T* p) const { release(p, bytes); }
   };
-  std::unique_ptr<T, Free> data_;
+  static std::size_t bytes_of(int64_t size) { return static_cast<std::size_t>(size) * sizeof(T); }
+
+  std::unique_ptr<T, Release> data_{nullptr, Release{0}};
   int64_t size_ = 0;
 };
 

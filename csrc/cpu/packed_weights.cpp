@@ -1,9 +1,11 @@
 #include "cpu/packed_weights.hpp"
 
 #include <algorithm>
+#include <atomic>
 
 #include "cpu/finite.hpp"
 #include "cpu/gemm.hpp"
+#include "cpu/threads.hpp"
 #include "lstm.hpp"
 
 namespace lstm_ext {
@@ -23,9 +25,13 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, int64_t input_size, int64_
       w_hh_(kernels(), w_hh, w_hh_row_stride, hidden_size, hidden_size),
       bias_(num_blocks_ * kNumGates * kernels().lanes) {
   const int64_t columns = kNumGates * hidden_size, lanes = kernels().lanes;
-  for (int64_t p = 0; p < hidden_size && w_hh_is_finite_; ++p) {
-    w_hh_is_finite_ = all_finite(w_hh + p * w_hh_row_stride, columns);
-  }
+  std::atomic<bool> finite{true};
+  for_parts(hidden_size, hidden_size * columns, [&](const Range& rows) {
+    for (int64_t p = rows.begin; p < rows.end && finite; ++p) {
+      if (!all_finite(w_hh + p * w_hh_row_stride, columns)) finite = false;
+    }
+  });
+  w_hh_is_finite_ = finite;
   std::fill(bias_.data(), bias_.data() + bias_.size(), T{0});
   for (int64_t unit = 0; bias && unit < hidden_size; unit += lanes) {
     const int64_t units = std::min(lanes, hidden_size - unit);
@@ -57,19 +63,29 @@ typename PackedWeights<F>::Transposed PackedWeights<F>::transposed(LazyPanels& l
     const int64_t width = panel_width_for(kernels(), k);
     const int64_t rows = kNumGates * hidden_size_;
     Buffer<T> panels(packed_size(rows, k, width));
-    for (int64_t column = 0; column < k; column += width) {
-      const int64_t columns = std::min(width, k - column);
-      T* const panel = panels.data() + column * rows;
-      for (int64_t row = 0; row < rows; ++row) {
-        const int64_t unit = row % hidden_size_, gate = row / hidden_size_;
-        const int64_t block = unit / lanes;
-        const T* source = interleaved.data() + (block * k + column) * kNumGates * lanes +
-                          gate * lanes + unit % lanes;
-        T* const out = panel + row * width;
-        for (int64_t j = 0; j < columns; ++j) out[j] = source[j * kNumGates * lanes];
-        std::fill(out + columns, out + width, T{0});
+    // A square of a vector's lanes and as many columns at a time: both sides of it stay in the
+    // first-level cache.
+    const auto transpose = [&](int64_t block, int64_t gate, int64_t column) {
+      const int64_t units = std::min(lanes, hidden_size_ - block * lanes);
+      const int64_t row = gate * hidden_size_ + block * lanes;
+      const T* const in = interleaved.block(block) + (column * kNumGates + gate) * lanes;
+      T* const out = panels.data() + column / width * width * rows + row * width + column % width;
+      const int64_t columns = std::max<int64_t>(0, std::min(lanes, k - column));
+      for (int64_t unit = 0; unit < units; ++unit) {
+        for (int64_t j = 0; j < columns; ++j) {
+          out[unit * width + j] = in[j * kNumGates * lanes + unit];
+        }
+        std::fill(out + unit * width + columns, out + unit * width + lanes, T{0});
       }
-    }
+    };
+    constexpr int64_t kWorkPerElement = 16;  // in multiply-adds
+    for_parts(round_up(k, width) / lanes, rows * k * kWorkPerElement, [&](const Range& part) {
+      for (int64_t column = part.begin * lanes; column < part.end * lanes; column += lanes) {
+        for (int64_t block = 0; block < num_blocks_; ++block) {
+          for (int64_t gate = 0; gate < kNumGates; ++gate) transpose(block, gate, column);
+        }
+      }
+    });
     lazy.panel_width = width;
     lazy.panels = std::move(panels);
   });

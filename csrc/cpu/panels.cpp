@@ -6,6 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "cpu/threads.hpp"
+
 namespace lstm_ext {
 namespace cpu {
 namespace {
@@ -32,6 +34,9 @@ float int8_scale(const float* column, int64_t row_stride, int64_t k) {
   return largest < kSmallest ? 0.0f : largest / 127.0f;
 }
 
+// Moving an element takes about as long as so many multiply-adds.
+constexpr int64_t kWorkPerElement = 8;
+
 int8_t to_int8(float value, float scale) {
   return scale > 0 ? static_cast<int8_t>(std::nearbyint(value / scale)) : int8_t{0};
 }
@@ -51,20 +56,37 @@ GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row
     column_scales_ = Buffer<float>(columns_);
     starts_ = Buffer<int32_t>(divide_up(k, kDepth) * columns_);
   }
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t units = std::min<int64_t>(lanes_, hidden_size - block * lanes_);
-    for (int64_t gate = 0; gate < kNumGates; ++gate) {
-      const T* const columns = w + gate * hidden_size + block * lanes_;
-      if constexpr (Format<F>::kEncodes) {
-        for (int64_t lane = 0; lane < lanes_; ++lane) {
-          const bool padding = lane >= units;
-          pack_column(columns + (padding ? 0 : lane), row_stride, padding ? 0 : k, k,
-                      (block * kNumGates + gate) * lanes_ + lane);
-        }
-      } else {
-        Weight* out = weights_.data() + block * block_size_ + gate * lanes_;
-        for (int64_t p = 0; p < k; ++p, out += kNumGates * lanes_) {
-          std::copy(columns + p * row_stride, columns + p * row_stride + units, out);
+  if constexpr (Format<F>::kEncodes) {
+    for_parts(columns_, columns_ * k * kWorkPerElement, [&](const Range& columns) {
+      for (int64_t column = columns.begin; column < columns.end; ++column) {
+        const int64_t lane = column % lanes_, gate = column / lanes_ % kNumGates;
+        const int64_t unit = column / (kNumGates * lanes_) * lanes_ + lane;
+        const bool padding = unit >= hidden_size;
+        pack_column(padding ? w : w + gate * hidden_size + unit, row_stride, padding ? 0 : k, k,
+                    column);
+      }
+    });
+  } else {
+    for_parts(k, columns_ * k * kWorkPerElement,
+              [&](const Range& rows) { pack_rows(w, row_stride, rows, hidden_size); });
+  }
+}
+
+// Rows of a format that stores values. A few at a time, so that they are read along their
+// contiguous side and panels are written in runs that are longer than a line.
+template <class F>
+void GatePanels<F>::pack_rows(const T* w, int64_t row_stride, const Range& rows,
+                              int64_t hidden_size) {
+  constexpr int64_t kRun = 8;
+  const int64_t width = kNumGates * lanes_;
+  for (int64_t p0 = rows.begin; p0 < rows.end; p0 += kRun) {
+    for (int64_t unit = 0; unit < hidden_size; unit += lanes_) {
+      const int64_t units = std::min<int64_t>(lanes_, hidden_size - unit);
+      Weight* out = weights_.data() + unit / lanes_ * block_size_ + p0 * width;
+      for (int64_t p = p0; p < std::min(p0 + kRun, rows.end); ++p) {
+        for (int64_t gate = 0; gate < kNumGates; ++gate, out += lanes_) {
+          const T* const in = w + p * row_stride + gate * hidden_size + unit;
+          std::copy(in, in + units, out);
           std::fill(out + units, out + lanes_, Weight{0});
         }
       }

@@ -5,6 +5,7 @@
 
 #include "cpu/buffer.hpp"
 #include "cpu/kernel_set.hpp"
+#include "cpu/partition.hpp"
 #include "lstm.hpp"
 
 namespace lstm_ext {
@@ -31,6 +32,7 @@ class GatePanels {
   Scales<F> scales(const float* rows, int64_t block) const;
 
  private:
+  void pack_rows(const T* w, int64_t row_stride, const Range& rows, int64_t hidden_size);
   void pack_column(const T* w, int64_t row_stride, int64_t k, int64_t all_k, int64_t column);
 
   int group_ = 1, lanes_ = 0, offset_ = 0;

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "cpu/partition.hpp"
+
 namespace lstm_ext {
 namespace cpu {
 
@@ -62,6 +64,16 @@ class Team {
   bool is_short_;
   uint32_t stalls_before_;
 };
+
+// Calls function(part) for parts that make up [0, n), one on each thread that the work is worth.
+template <class Function>
+void for_parts(int64_t n, int64_t multiply_adds, Function&& function) {
+  Team team(multiply_adds, num_threads());
+  team.run([&](int member) {
+    const Range part = split(n, team.size(), member);
+    if (part.size() > 0) function(part);
+  });
+}
 
 }  // namespace cpu
 }  // namespace lstm_ext
