@@ -55,7 +55,7 @@ def test_bench_measures_a_shape(tmp_path: Path) -> None:
     assert "[2/2]" in result.stderr
     assert all(path.stat().st_size > 300 for path in files.values())
     again = call("bench", *options, "--compare", str(files["a.json"]))
-    assert "now over before" in again.stdout and "forward 1,5,10,20" in again.stdout
+    assert "now over before" in again.stdout and "forward float32 1,5,10,20" in again.stdout
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,9 @@ def test_bench_measures_a_shape(tmp_path: Path) -> None:
         (["bench", "--peers", "caffe"], "'caffe' is none of"),
         (["bench", "--threads", "0"], "'0' is not a list of positive whole numbers"),
         (["bench", "--rounds", "1"], "--rounds: got 1"),
+        (["bench", "--weights-dtype", "int4"], "'int4' is none of bfloat16, int8"),
+        (["bench", "--suite", "batch", "--mode", "stream"], "mode: got stream at 8,100,64,128"),
+        (["bench", "--suite", "fit", "--weights-dtype", "int8"], "mode: got fit with weights of"),
         (["bench", "--isa", "mmx"], "invalid choice: 'mmx'"),
         (["bench", "--shape", "1,1,1,1", "--compare", "/no/such/file"], "No such file"),
         (["demo", "--csv", "/no/such/file"], "No such file"),

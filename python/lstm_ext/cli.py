@@ -12,8 +12,6 @@ from . import _cpu
 
 __all__ = ["main"]
 
-_PEERS = ("numpy", "torch", "onnxruntime", "openvino", "jax", "keras")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 2 for a mistake in how it was called."""
@@ -60,11 +58,15 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from .bench.grid import GROUPS
+    from .bench.peers import PEERS
+
     parser.description = (
         "Measure named shapes, beside each peer that is installed, in interleaved rounds in one "
         "process. Results are checked before they are timed."
     )
-    suites = ("grid", "streaming", "sequence", "batch", "large", "training", "fit")
+    suites = ("grid", *GROUPS)
+    peers = tuple(peer.name for peer in PEERS)
     parser.add_argument(
         "--suite", type=_list_of(suites), metavar="NAMES", help=f"any of {', '.join(suites)}"
     )
@@ -77,8 +79,12 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", choices=_cpu.available_isas(), help="force an instruction set")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument(
-        "--peers", type=_list_of((*_PEERS, "none")), default=_PEERS, metavar="NAMES",
-        help=f"any of {', '.join(_PEERS)}, or none",
+        "--weights-dtype", type=_list_of(("bfloat16", "int8")), default=(), metavar="DTYPES",
+        help="store the weights smaller: bfloat16, int8 or both; by default each suite's own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers", type=_list_of((*peers, "none")), metavar="NAMES",
+        help=f"any of {', '.join(peers)}, or none; by default all that take such weights",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=9, help="at least 3 (default 9)")
     parser.add_argument(
@@ -140,7 +146,7 @@ def _bench(options: argparse.Namespace) -> int:
     earlier = report.Report.load(options.compare) if options.compare else None
     settings = Settings(
         chosen, modes, options.dtype, threads, options.isa, options.peers, options.rounds,
-        options.seconds,
+        options.seconds, options.weights_dtype,
     )  # fmt: skip
     result = run(settings)
     print(report.table(result.rows))

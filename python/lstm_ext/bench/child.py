@@ -12,19 +12,10 @@ from .runner import Settings, run
 def main() -> None:
     """Read the settings from the command line, and write the report where it says."""
     request, path, *command = sys.argv[1:]
-    shapes, modes, dtype, threads, isa, peers, rounds, seconds = json.loads(request)
+    fields = json.loads(request)
     sys.argv[1:] = command  # for the report's record of the command
-    settings = Settings(
-        [(group, Shape(*shape)) for group, shape in shapes],
-        tuple(modes),
-        dtype,
-        tuple(threads),
-        isa,
-        tuple(peers),
-        rounds,
-        seconds,
-    )
-    run(settings).save(path)
+    fields["shapes"] = [(group, Shape(*shape)) for group, shape in fields["shapes"]]
+    run(Settings(**fields)).save(path)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 A pass has phases; each takes at least its operations over the rate of fused multiply-adds, and at
 least the bytes that it must move over the bandwidth of the level where they live. The floor is the
-sum over phases of the larger one.
+sum over phases of the larger one. Small weights move fewer bytes, and instructions that multiply
+them in groups multiply more of them at a time.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import _cpu
+from .cases import Case
 from .fit import EPOCHS, SAMPLES
-from .grid import Shape
 
-__all__ = ["Ceilings", "floor_seconds", "measure_ceilings"]
+__all__ = ["WEIGHT_BYTES", "Ceilings", "floor_seconds", "measure_ceilings", "rate_over_fma"]
 
 _SIZES = (16 << 10, 256 << 10, 768 << 10, 4 << 20, 16 << 20, 128 << 20)
+WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
 _SHARED_FROM = 64 << 20  # memory is shared: its bandwidth does not grow with the threads
 
 
@@ -49,21 +49,40 @@ def measure_ceilings(seconds: float = 0.1) -> Ceilings:
     return Ceilings(_cpu.measure_fma_rate(seconds), bandwidth)
 
 
-def floor_seconds(shape: Shape, mode: str, dtype: str, threads: int, ceilings: Ceilings) -> float:
-    """Return the least time for a pass over `shape`."""
-    size = np.dtype(dtype).itemsize
-    rate = ceilings.flops * 4 / size * threads
-    batch, steps, features, units = shape
+def rate_over_fma(weights_dtype: str, isa: str) -> float:
+    """Return how many multiply-adds with such weights take the place of one in float32.
+
+    A vector has twice as many lanes of float32 as of float64. The dot instruction for bfloat16 adds
+    two products to a lane of 32 bits, that for int8 four. Without them bfloat16 is widened to
+    float32, and int8 to 16 bits, of which x86 multiplies two in a lane and NEON one.
+    """
+    if weights_dtype == "float64":
+        return 0.5
+    if weights_dtype == "bfloat16":
+        return 2 if isa == "avx512_bf16" else 1
+    if weights_dtype == "int8":
+        return {"avx512_bf16": 4, "avx512_vnni": 4, "neon": 1}.get(isa, 2)
+    return 1
+
+
+def floor_seconds(case: Case, isa: str, ceilings: Ceilings) -> float:
+    """Return the least time for a case with that instruction set."""
+    weights_dtype = case.weights_dtype or case.dtype
+    size = WEIGHT_BYTES[weights_dtype]
+    rate = ceilings.flops * rate_over_fma(weights_dtype, isa) * case.threads
+    batch, steps, features, units = case.shape
 
     def phase(rows: int, depth: int) -> float:
         """Return that of (rows, depth) by (depth, 4 * units), the weights read once."""
         operations = 2.0 * rows * depth * 4 * units
-        return max(operations / rate, ceilings.read_seconds(depth * 4.0 * units * size, threads))
+        return max(
+            operations / rate, ceilings.read_seconds(depth * 4.0 * units * size, case.threads)
+        )
 
     projection = phase(batch * steps, features)
     recurrence = steps * phase(batch, units)
-    if mode in ("forward", "stream"):
+    if case.mode in ("forward", "stream"):
         return projection + recurrence
     # Backward: d_h in every step, d_x, and the gradients of both matrices over all steps.
     step_seconds = 3 * projection + 2 * recurrence + phase(batch * steps, units)
-    return step_seconds * EPOCHS * -(-SAMPLES // batch) if mode == "fit" else step_seconds
+    return step_seconds * EPOCHS * -(-SAMPLES // batch) if case.mode == "fit" else step_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["GROUPS", "Shape", "parse_shape"]
+__all__ = ["GRID", "GROUPS", "Shape", "parse_shape"]
 
 
 class Shape(NamedTuple):
@@ -54,4 +54,11 @@ GROUPS: dict[str, list[Shape]] = {
         "32,20,1024,1024"
     ),
     "fit": _shapes("32,1,1,64"),
+    "small": _shapes(
+        "1,1,128,128 1,1,512,512 1,100,128,128 1,100,256,256 1,50,1024,1024 64,50,512,512 "
+        "32,100,128,256"
+    ),
 }
+
+#: The groups of full weights.
+GRID = tuple(name for name in GROUPS if name != "small")

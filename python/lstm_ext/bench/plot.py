@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .floor import WEIGHT_BYTES, rate_over_fma
 from .grid import parse_shape
 from .report import OURS, Report, Row
 
@@ -39,25 +40,29 @@ def plot_roofline(report: Report, path: str) -> None:
     ceilings: dict[str, Any] = report.environment["ceilings"]
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    intensities = [2.0**i for i in range(-2, 9)]
+    rows = [row for row in report.rows if row.mode == "forward"]
+    intensities = [2.0**i for i in range(-2, 10)]
+    kinds = dict.fromkeys((row.weights_dtype, row.isa) for row in rows)
+    roofs = {kind: ceilings["gflops"] * rate_over_fma(*kind) for kind in kinds}
+    top = max(roofs.values(), default=ceilings["gflops"])
     for size, bandwidth in ceilings["read_gb_per_s"].items():
-        roof = [min(ceilings["gflops"], i * bandwidth) for i in intensities]
-        axes.plot(intensities, roof, color="gray", linewidth=1)
+        slope = [min(top, i * bandwidth) for i in intensities]
+        axes.plot(intensities, slope, color="gray", linewidth=1)
         label = f"{int(size) >> 10} KiB"
-        axes.annotate(label, (intensities[0], roof[0]), fontsize=8, va="bottom")
-    for threads in sorted({row.threads for row in report.rows}):
-        points = [
-            (row.shape.split(",")[0], row)
-            for row in report.rows
-            if row.threads == threads and row.mode == "forward"
-        ]
-        x = [int(batch) / 2 for batch, _ in points]  # float32: 2 operations a row, 4 bytes a weight
-        y = [_gflops(row) / threads for _, row in points]
-        axes.plot(x, y, "o", label=f"{threads} threads, each", alpha=0.8)
-        for i, (_, row) in enumerate(points):
-            axes.annotate(
-                row.shape, (x[i], y[i]), fontsize=7, xytext=(4, 2), textcoords="offset points"
-            )
+        axes.annotate(label, (intensities[0], slope[0]), fontsize=8, va="bottom")
+    for (weights_dtype, isa), roof in roofs.items():
+        axes.axhline(roof, color="gray", linewidth=1, linestyle="dashed")
+        where = (intensities[0], roof)
+        axes.annotate(f"{weights_dtype}, {isa}", where, fontsize=8, va="bottom")
+    for threads, weights_dtype in dict.fromkeys((row.threads, row.weights_dtype) for row in rows):
+        points = [r for r in rows if (r.threads, r.weights_dtype) == (threads, weights_dtype)]
+        x = [_intensity(row) for row in points]
+        y = [_gflops(row) / threads for row in points]
+        each = ", each" if threads > 1 else ""
+        label = f"{weights_dtype}, {threads} thread{'s' * (threads > 1)}{each}"
+        axes.plot(x, y, "o", label=label, alpha=0.8)
+        for row, point in zip(points, zip(x, y, strict=True), strict=True):
+            axes.annotate(row.shape, point, fontsize=7, xytext=(4, 2), textcoords="offset points")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xlabel("operations per byte of recurrent weights read once a step")
@@ -70,7 +75,13 @@ def plot_roofline(report: Report, path: str) -> None:
 
 
 def _label(row: Row) -> str:
-    return f"{row.mode} ({row.shape}) {row.threads}t"
+    small = f" {row.weights_dtype}" if row.weights_dtype != row.dtype else ""
+    return f"{row.mode}{small} ({row.shape}) {row.threads}t"
+
+
+def _intensity(row: Row) -> float:
+    """Return the operations, two a row of the batch, for a byte of weights."""
+    return 2 * parse_shape(row.shape).B / WEIGHT_BYTES[row.weights_dtype]
 
 
 def _gflops(row: Row) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -17,6 +19,13 @@ from .timing import median_ratio
 __all__ = ["Report", "Row", "compare", "environment", "markdown", "table"]
 
 OURS = "lstm_ext"
+IN_FULL = "lstm_ext-float32"  # beside small weights: no peer
+
+_PACKAGES = (
+    "numpy", "torch", "onnxruntime", "openvino", "jax", "keras", "tensorflow", "tensorflow-cpu",
+    "ncnn",
+)  # fmt: skip
+_WIDTH = 120  # of a terminal
 
 
 class Row(NamedTuple):
@@ -31,6 +40,8 @@ class Row(NamedTuple):
     floor: float  # seconds
     times: dict[str, list[float]]  # seconds a call, by subject, one a round
     refused: dict[str, str]  # why a peer was not timed
+    weights_dtype: str
+    errors: dict[str, float]  # root mean square, relative to float64 with full weights, by subject
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -39,14 +50,14 @@ class Row(NamedTuple):
 
     @property
     def ratios(self) -> dict[str, float]:
-        """How many times longer than this package each peer takes."""
+        """How many times longer than this package each other subject takes."""
         own = self.times[OURS]
         return {n: median_ratio(t, own) for n, t in self.times.items() if n != OURS}
 
     @property
     def fastest(self) -> str | None:
         """The fastest peer."""
-        peers = {name: seconds for name, seconds in self.seconds.items() if name != OURS}
+        peers = {n: seconds for n, seconds in self.seconds.items() if n not in (OURS, IN_FULL)}
         return min(peers, key=peers.__getitem__) if peers else None
 
     @property
@@ -89,7 +100,7 @@ class Report(NamedTuple):
 def environment(ceilings: dict[str, Any]) -> dict[str, Any]:
     """Return what the figures depend on: machine, versions, command, ceilings."""
     versions = {"python": platform.python_version(), "lstm_ext": _cpu.__version__}
-    for name in ("numpy", "torch", "onnxruntime", "openvino", "jax", "keras", "tensorflow-cpu"):
+    for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -112,19 +123,26 @@ def _processor() -> str:
                 break
     except OSError:
         pass
-    return f"{name}, {_cpu.num_threads()} processors, {platform.system()} {platform.machine()}"
+    return f"{name}, {os.cpu_count()} processors, {platform.system()} {platform.machine()}"
 
 
 def _header(rows: list[Row]) -> tuple[list[str], list[str]]:
     peers = list(dict.fromkeys(name for row in rows for name in row.times if name != OURS))
-    return peers, ["shape", "threads", OURS, *peers, "x fastest", "of floor"]
+    return peers, ["shape", OURS, *peers, "x fastest", "of floor"]
 
 
 def _cells(row: Row, peers: list[str]) -> list[str]:
-    seconds = row.seconds
-    times = [_microseconds(seconds[name]) if name in seconds else "-" for name in (OURS, *peers)]
+    times = [_time_and_error(row, name) for name in (OURS, *peers)]
     ratio = f"{row.ratios[row.fastest]:.2f} {row.fastest}" if row.fastest else "-"
-    return [row.shape, str(row.threads), *times, ratio, f"{row.floor_share:.0%}"]
+    return [row.shape, *times, ratio, f"{row.floor_share:.0%}"]
+
+
+def _time_and_error(row: Row, name: str) -> str:
+    if name not in row.times:
+        return "-"
+    time = _microseconds(row.seconds[name])
+    small = row.weights_dtype != row.dtype
+    return f"{time} ({row.errors[name]:.1e})" if small else time
 
 
 def _microseconds(seconds: float) -> str:
@@ -135,9 +153,17 @@ def _microseconds(seconds: float) -> str:
 def _sections(rows: list[Row]) -> dict[str, list[Row]]:
     sections: dict[str, list[Row]] = {}
     for row in rows:
-        title = f"{row.group or 'shapes'}, {row.mode}, {row.dtype}, {row.isa}"
-        sections.setdefault(title, []).append(row)
+        threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
+        kind = [row.group or "shapes", row.mode, row.weights_dtype, row.isa, threads]
+        sections.setdefault(", ".join(kind), []).append(row)
     return sections
+
+
+def _unit(rows: list[Row]) -> str:
+    """Return what the cells hold."""
+    if rows[0].weights_dtype == rows[0].dtype:
+        return "microseconds a call"
+    return "microseconds a call; in brackets the error relative to float64 with full weights"
 
 
 def _means(rows: list[Row], peers: list[str]) -> str:
@@ -157,6 +183,26 @@ def _geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def _refusals(rows: list[Row]) -> list[str]:
+    """Return a line for each reason: which peers it kept from which shapes."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for name, why in row.refused.items():
+            reasons.setdefault(why, {}).setdefault(name, []).append(row.shape)
+    lines = []
+    for why, names in reasons.items():
+        parts = [
+            name if len(shapes) == len(rows) else f"{name} at {' '.join(shapes)}"
+            for name, shapes in names.items()
+        ]
+        lines.append(f"not timed: {', '.join(parts)}: {why}")
+    return lines
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
 def table(rows: list[Row]) -> str:
     """Return the rows for a terminal: microseconds a call, ratios, share of the floor."""
     lines = []
@@ -164,15 +210,13 @@ def table(rows: list[Row]) -> str:
         peers, header = _header(section)
         cells = [header, *(_cells(row, peers) for row in section)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-        lines.append(f"{title} (microseconds a call)")
+        lines.append(f"{title} ({_unit(section)})")
         for line in cells:
             texts = (text.rjust(width) for text, width in zip(line, widths, strict=True))
             lines.append("  " + "  ".join(texts))
         if means := _means(section, peers):
-            lines.append(f"  geometric mean: {means}")
-        refused = {(row.shape, name): why for row in section for name, why in row.refused.items()}
-        lines += [f"  {s} {name}: not timed: {why}" for (s, name), why in refused.items()]
-        lines.append("")
+            lines.append(_wrap(f"geometric mean: {means}"))
+        lines += [*map(_wrap, _refusals(section)), ""]
     return "\n".join(lines)
 
 
@@ -184,7 +228,7 @@ def markdown(report: Report) -> str:
     lines += [f"Command: `{env['command']}`", ""]
     for title, section in _sections(report.rows).items():
         peers, header = _header(section)
-        lines += [f"**{title}** (microseconds a call)", "", "| " + " | ".join(header) + " |"]
+        lines += [f"**{title}** ({_unit(section)})", "", "| " + " | ".join(header) + " |"]
         lines.append("|---" * len(header) + "|")
         lines += ["| " + " | ".join(_cells(row, peers)) + " |" for row in section]
         lines += ["", f"Geometric mean: {_means(section, peers)}.", ""]
@@ -199,9 +243,10 @@ def compare(rows: list[Row], old: Report) -> str:
         earlier = before.get(_key(row))
         if earlier is not None:
             ratio = row.seconds[OURS] / earlier.seconds[OURS]
-            lines.append(f"  {row.mode} {row.shape} {row.threads} threads: {ratio:.2f}")
-    return "\n".join(lines)
+            case = f"{row.mode} {row.weights_dtype} {row.shape} {row.threads} threads"
+            lines.append(f"  {case}: {ratio:.2f}")
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  no case in common"])
 
 
-def _key(row: Row) -> tuple[str, str, str, int, str]:
-    return (row.shape, row.mode, row.dtype, row.threads, row.isa)
+def _key(row: Row) -> tuple[str, str, str, str, int, str]:
+    return (row.shape, row.mode, row.dtype, row.weights_dtype, row.threads, row.isa)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
+from ..cases import Case
 from . import jax, keras, numpy_reference, onnxruntime, openvino, ours, torch
 from .base import Peer
 
-__all__ = ["OURS", "PEERS", "Peer", "missing"]
+__all__ = ["OURS", "PEERS", "Peer", "chosen", "missing"]
 
-#: This package's ways of being called: the layer, and the operator with its gradients.
-OURS: list[type[Peer]] = [ours.Ours]
+#: What is measured, and what is always measured beside it if it can do the case.
+OURS: list[type[Peer]] = [ours.Ours, ours.OursInFull]
 
 #: In the order of the tables.
 PEERS: list[type[Peer]] = [
@@ -21,6 +23,14 @@ PEERS: list[type[Peer]] = [
     jax.Jax,
     keras.Keras,
 ]
+
+
+def chosen(case: Case, names: Sequence[str] | None) -> list[type[Peer]]:
+    """Return what to measure beside this package: peers by name, or all that take the weights."""
+    beside = [peer for peer in OURS[1:] if case.weights_dtype in peer.weights_dtypes]
+    if names is None:
+        return beside + [peer for peer in PEERS if case.weights_dtype in peer.weights_dtypes]
+    return beside + [peer for peer in PEERS if peer.name in names]
 
 
 def missing(peer: type[Peer]) -> list[str]:

@@ -35,12 +35,15 @@ class Peer:
     requires: ClassVar[tuple[str, ...]] = ()
     modes: ClassVar[tuple[str, ...]] = ("forward", "stream")
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    weights_dtypes: ClassVar[tuple[str | None, ...]] = (None,)  # None: stored as they are
 
     def __init__(self, case: Case) -> None:
         if case.mode not in self.modes:
             raise Unsupported(f"no {case.mode}")
         if case.dtype not in self.dtypes:
             raise Unsupported(f"no {case.dtype}")
+        if case.weights_dtype not in self.weights_dtypes:
+            raise Unsupported(f"no weights of {case.weights_dtype or case.dtype}")
         self.case = case
 
     def run(self) -> Any:

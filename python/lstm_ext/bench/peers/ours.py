@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ... import LSTM, Dense, Input, Sequential, functional, set_num_threads
+from ... import LSTM, Dense, Input, Sequential, _cpu, functional, set_num_threads
 from ..cases import Case
 from ..fit import EPOCHS
-from .base import Array, Peer, Unsupported
+from .base import Array, Peer
 
-__all__ = ["Ours"]
+__all__ = ["Ours", "OursInFull"]
 
 
 class Ours(Peer):
     """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients."""
 
     name = "lstm_ext"
-    modes = ("forward", "stream", "training", "fit")
-    dtypes = ("float32", "float64")
+    modes: ClassVar[tuple[str, ...]] = ("forward", "stream", "training", "fit")
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    weights_dtypes: ClassVar[tuple[str | None, ...]] = (None, "bfloat16", "int8")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -28,7 +29,8 @@ class Ours(Peer):
         self._layer.build(case.x.shape)
         self._layer.set_weights(list(case.weights))
         # Forced for the life of the layer, whose weights are not changed again.
-        self._layer._packed = functional.pack(*case.weights, isa=case.isa)
+        packed = functional.pack(*case.weights, weights_dtype=self._weights_dtype, isa=case.isa)
+        self._layer._packed = packed
         runs = {
             "forward": self._forward,
             "stream": self._step,
@@ -37,10 +39,13 @@ class Ours(Peer):
         }
         self.run = runs[case.mode]  # type: ignore[method-assign]
         if case.mode == "stream":
-            if case.shape.T != 1:
-                raise Unsupported("a stream takes one step at a time")
-            self._stream = self._layer.stream(case.shape.B)
+            # `layer.stream().step` is the step of such an object, of the chosen packing here.
+            self._stream = _cpu.Stream(packed, case.shape.B)
             self._x, self._out = case.x[:, 0], np.empty((case.shape.B, case.shape.H), case.dtype)
+
+    @property
+    def _weights_dtype(self) -> str | None:
+        return self.case.weights_dtype
 
     def _forward(self) -> Any:
         return self._layer(self.case.x)
@@ -73,3 +78,16 @@ class Ours(Peer):
             return self._fit().predict(self.case.x, verbose=0), None
         output, gradients = self._train()
         return output, gradients.kernel
+
+
+class OursInFull(Ours):
+    """The same with full weights, beside small ones."""
+
+    name = "lstm_ext-float32"
+    modes = ("forward", "stream")
+    dtypes = ("float32",)
+    weights_dtypes = ("bfloat16", "int8")
+
+    @property
+    def _weights_dtype(self) -> None:
+        return None
