@@ -22,6 +22,7 @@ _OPTIONAL = {
     "jax": "a peer of bench",
     "keras": "a peer of bench and demo, with tensorflow",
     "tensorflow": "a peer of bench and demo, with keras",
+    "ncnn": "a peer of bench",
 }
 
 

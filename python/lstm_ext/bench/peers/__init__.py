@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from ..cases import Case
-from . import jax, keras, numpy_reference, onnxruntime, openvino, ours, torch
+from . import jax, keras, ncnn, numpy_reference, onnxruntime, openvino, ours, torch
 from .base import Peer
 
 __all__ = ["OURS", "PEERS", "Peer", "chosen", "missing"]
@@ -18,10 +18,14 @@ OURS: list[type[Peer]] = [ours.Ours, ours.OursInFull]
 PEERS: list[type[Peer]] = [
     numpy_reference.Numpy,
     torch.Torch,
+    torch.TorchBfloat16,
+    torch.TorchInt8,
     onnxruntime.OnnxRuntime,
+    onnxruntime.OnnxRuntimeInt8,
     openvino.OpenVino,
     jax.Jax,
     keras.Keras,
+    ncnn.Ncnn,
 ]
 
 

@@ -10,7 +10,7 @@ from ..cases import Case
 from . import onnx_model
 from .base import Array, Peer
 
-__all__ = ["OnnxRuntime"]
+__all__ = ["OnnxRuntime", "OnnxRuntimeInt8"]
 
 
 class OnnxRuntime(Peer):
@@ -18,6 +18,7 @@ class OnnxRuntime(Peer):
 
     name = "onnxruntime"
     requires = ("onnxruntime", "onnx")
+    _build = staticmethod(onnx_model.build)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -30,7 +31,7 @@ class OnnxRuntime(Peer):
         # Its threads spin during a run, as they do by default, but not through others' turns.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = onnxruntime.InferenceSession(
-            onnx_model.build(case), options, providers=["CPUExecutionProvider"]
+            self._build(case), options, providers=["CPUExecutionProvider"]
         )
         self._inputs = {"X": np.ascontiguousarray(case.x.swapaxes(0, 1))}
 
@@ -41,3 +42,11 @@ class OnnxRuntime(Peer):
     def results(self) -> tuple[Array, Array | None]:
         """Return the output."""
         return self.run()[0][:, 0].swapaxes(0, 1), None
+
+
+class OnnxRuntimeInt8(OnnxRuntime):
+    """DynamicQuantizeLSTM: int8 weights, activations quantised in each step."""
+
+    name = "onnxruntime-int8"
+    weights_dtypes = ("int8",)
+    _build = staticmethod(onnx_model.build_int8)

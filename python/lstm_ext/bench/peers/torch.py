@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import warnings
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ..cases import Case
 from ..fit import EPOCHS
 from .base import Array, Peer
 
-__all__ = ["Torch"]
+__all__ = ["Torch", "TorchBfloat16", "TorchInt8"]
 
 
 class Torch(Peer):
@@ -19,8 +20,8 @@ class Torch(Peer):
 
     name = "torch"
     requires = ("torch",)
-    modes = ("forward", "stream", "training", "fit")
-    dtypes = ("float32", "float64")
+    modes: ClassVar[tuple[str, ...]] = ("forward", "stream", "training", "fit")
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -81,3 +82,40 @@ class Torch(Peer):
         if self.case.mode != "training":
             return output, None
         return output, np.ascontiguousarray(self._lstm.weight_ih_l0.grad.numpy().T)
+
+
+class TorchBfloat16(Torch):
+    """nn.LSTM with everything in bfloat16: weights, input, state and output."""
+
+    name = "torch-bfloat16"
+    modes = ("forward", "stream")
+    dtypes = ("float32",)
+    weights_dtypes = ("bfloat16",)
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self._lstm = self._lstm.to(self._torch.bfloat16)
+        self._x = self._x.to(self._torch.bfloat16)
+
+    def results(self) -> tuple[Array, None]:
+        """Return the output."""
+        return self.run().float().numpy(), None
+
+
+class TorchInt8(Torch):
+    """What quantize_dynamic makes of nn.LSTM: int8 weights, activations quantised in each step."""
+
+    name = "torch-int8"
+    modes = ("forward", "stream")
+    dtypes = ("float32",)
+    weights_dtypes = ("int8",)
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        module = self._torch.nn.Sequential(self._lstm)
+        with warnings.catch_warnings():  # torch announces that this will move to another package
+            warnings.simplefilter("ignore")
+            from torch.ao.quantization import quantize_dynamic
+
+            kinds = {self._torch.nn.LSTM}
+            self._lstm = quantize_dynamic(module, kinds, dtype=self._torch.qint8)[0]
