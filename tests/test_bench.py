@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,11 +222,36 @@ class Clock:
 
 def test_subjects_take_turns_in_changing_order() -> None:
     clock = Clock()
-    subjects = {name: clock.subject(name, s) for name, s in (("a", 1.0), ("b", 2.0), ("c", 4.0))}
-    times = timing.interleave(subjects, 4, 14.5, clock)
-    assert times == {"a": [1.0] * 4, "b": [2.0] * 4, "c": [4.0] * 4}
-    rounds = "".join(clock.calls[3:])  # after one call each to warm up
-    assert rounds == "abc" + "bca" + "cab" + "abc"
+    subjects = {name: clock.subject(name, s) for name, s in (("a", 2.0), ("b", 3.0), ("c", 4.0))}
+    times = timing.interleave(subjects, 30, 190.0, clock)
+    assert times == {"a": [2.0] * 30, "b": [3.0] * 30, "c": [4.0] * 30}
+    calls = "".join(clock.calls[3:])  # after one call each to warm up
+    rounds = [calls[i : i + 3] for i in range(0, 90, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert {names[i : i + 2] for names in rounds for i in range(2)} == {
+        "ab", "ac", "ba", "bc", "ca", "cb"
+    }  # fmt: skip
+
+
+def test_a_turn_waits_for_threads_that_spin() -> None:
+    """A thread that the first subject leaves busy is not in the way of the second."""
+    spinning = threading.Event()
+
+    def leave_a_thread() -> None:
+        def spin() -> None:
+            spinning.set()
+            end = time.perf_counter() + 0.02
+            while time.perf_counter() < end:
+                pass
+            spinning.clear()
+
+        threading.Thread(target=spin).start()
+        spinning.wait()
+
+    disturbed = []
+    subjects = {"first": leave_a_thread, "second": lambda: disturbed.append(spinning.is_set())}
+    timing.interleave(subjects, 3, 0.001)
+    assert disturbed and not any(disturbed)
 
 
 def test_short_calls_are_repeated_and_long_runs_end() -> None:

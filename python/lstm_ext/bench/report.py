@@ -163,7 +163,7 @@ def _unit(rows: list[Row]) -> str:
     """Return what the cells hold."""
     if rows[0].weights_dtype == rows[0].dtype:
         return "microseconds a call"
-    return "microseconds a call; in brackets the error relative to float64 with full weights"
+    return "microseconds a call; in brackets the error relative to float64"
 
 
 def _means(rows: list[Row], peers: list[str]) -> str:

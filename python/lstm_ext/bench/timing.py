@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -32,16 +33,19 @@ def interleave(
     Returns
     -------
     dict of str to list of float
-        Seconds a call, one value a round. The order of the subjects changes from round to round,
-        so that none always follows the same one.
+        Seconds a call, one value a round. The order of the subjects is drawn anew for each round,
+        so that none always follows the same one, and a turn begins when the threads that the last
+        one left spinning have gone to sleep.
     """
     share = seconds / max(1, rounds * len(subjects))
     calls = {name: _calls_for(subject, share, clock) for name, subject in subjects.items()}
     times: dict[str, list[float]] = {name: [] for name in subjects}
-    names = list(subjects)
+    order, generator = list(subjects), random.Random(0)
     start = clock()
     for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        generator.shuffle(order)
+        for name in order:
+            _settle()
             times[name].append(_time(subjects[name], calls[name], clock))
         if turn + 1 >= _MIN_ROUNDS and clock() - start > 1.5 * seconds:
             break
@@ -50,12 +54,22 @@ def interleave(
 
 def _calls_for(subject: Callable[[], Any], share: float, clock: Callable[[], float]) -> int:
     """Return how many calls fill `share` seconds, by trying; this also warms up."""
+    _settle()
     calls = 1
     while True:
         took = _time(subject, calls, clock) * calls
         if took > share / 4 or calls >= 1 << 20:
             return max(1, round(calls * share / max(took, 1e-9)))
         calls *= 4
+
+
+def _settle() -> None:
+    """Wait until no thread of this process runs, or for a tenth of a second."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.001)
+        if time.process_time() - before < 0.0003:
+            return
 
 
 def _time(subject: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:

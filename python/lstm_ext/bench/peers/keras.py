@@ -15,7 +15,10 @@ __all__ = ["Keras"]
 
 
 class Keras(Peer):
-    """keras.layers.LSTM in a tf.function. TensorFlow's threads are set before its first use."""
+    """keras.layers.LSTM, compiled by XLA; in a fit, as a model compiles itself.
+
+    TensorFlow's threads are set before its first use.
+    """
 
     name = "keras"
     requires = ("keras", "tensorflow")
@@ -53,7 +56,9 @@ class Keras(Peer):
             variables = [variable.value for variable in layer.trainable_variables]
             return output, tape.gradient(output, [x, *variables], output_gradients=d_output)
 
-        self._function = tf.function(train if case.mode == "training" else forward)
+        self._function = tf.function(
+            train if case.mode == "training" else forward, jit_compile=True
+        )
 
     def run(self) -> Any:
         """Run the traced function."""
