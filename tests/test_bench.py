@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -225,8 +226,9 @@ def test_subjects_take_turns_in_changing_order() -> None:
     subjects = {name: clock.subject(name, s) for name, s in (("a", 2.0), ("b", 3.0), ("c", 4.0))}
     times = timing.interleave(subjects, 30, 190.0, clock)
     assert times == {"a": [2.0] * 30, "b": [3.0] * 30, "c": [4.0] * 30}
-    calls = "".join(clock.calls[3:])  # after one call each to warm up
-    rounds = [calls[i : i + 3] for i in range(0, 90, 3)]
+    calls = "".join(clock.calls[12:])  # after those to warm up, and the first round with its own
+    rounds = [calls[i : i + 3] for i in range(0, len(calls), 3)]
+    assert len(rounds) == 29
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     assert {names[i : i + 2] for names in rounds for i in range(2)} == {
         "ab", "ac", "ba", "bc", "ca", "cb"
@@ -235,23 +237,36 @@ def test_subjects_take_turns_in_changing_order() -> None:
 
 def test_a_turn_waits_for_threads_that_spin() -> None:
     """A thread that the first subject leaves busy is not in the way of the second."""
-    spinning = threading.Event()
+
+    def spin() -> None:
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+
+    threads: list[threading.Thread] = []
+    disturbed = []
 
     def leave_a_thread() -> None:
-        def spin() -> None:
-            spinning.set()
-            end = time.perf_counter() + 0.02
-            while time.perf_counter() < end:
-                pass
-            spinning.clear()
+        threads.append(threading.Thread(target=spin))
+        threads[-1].start()
 
-        threading.Thread(target=spin).start()
-        spinning.wait()
+    def look() -> None:
+        disturbed.append(any(thread.is_alive() for thread in threads))
 
-    disturbed = []
-    subjects = {"first": leave_a_thread, "second": lambda: disturbed.append(spinning.is_set())}
-    timing.interleave(subjects, 3, 0.001)
+    timing.interleave({"first": leave_a_thread, "second": look}, 3, 0.001)
     assert disturbed and not any(disturbed)
+
+
+def test_a_turn_begins_with_a_call_that_is_not_timed() -> None:
+    clock = Clock()
+    seconds = itertools.cycle([0.04, 0.03])  # waking, and awake
+    subject = clock.subject("a", 0.0)
+
+    def run() -> None:
+        subject()
+        clock.now += next(seconds)
+
+    assert timing.interleave({"a": run}, 5, 0.22, clock) == {"a": [pytest.approx(0.03)] * 5}
 
 
 def test_short_calls_are_repeated_and_long_runs_end() -> None:

@@ -29,7 +29,7 @@ def plot_ratios(report: Report, path: str) -> None:
     axes.grid(axis="both", alpha=0.3)
     axes.set_xlabel("times longer than lstm_ext (right of the line: lstm_ext is faster)")
     axes.set_title(report.environment["machine"], fontsize=10)
-    axes.legend(loc="best")
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
 
 
@@ -41,19 +41,20 @@ def plot_roofline(report: Report, path: str) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     rows = [row for row in report.rows if row.mode == "forward"]
-    intensities = [2.0**i for i in range(-2, 10)]
+    intensities = [2.0**i for i in range(-4, 10)]
     kinds = dict.fromkeys((row.weights_dtype, row.isa) for row in rows)
     roofs = {kind: ceilings["gflops"] * rate_over_fma(*kind) for kind in kinds}
     top = max(roofs.values(), default=ceilings["gflops"])
-    for size, bandwidth in ceilings["read_gb_per_s"].items():
-        slope = [min(top, i * bandwidth) for i in intensities]
-        axes.plot(intensities, slope, color="gray", linewidth=1)
-        label = f"{int(size) >> 10} KiB"
-        axes.annotate(label, (intensities[0], slope[0]), fontsize=8, va="bottom")
+    for number, (size, bandwidth) in enumerate(ceilings["read_gb_per_s"].items()):
+        slope = [i * bandwidth for i in intensities if i * bandwidth < top]
+        ends = [*intensities[: len(slope)], top / bandwidth]
+        axes.plot(ends, [*slope, top], color="gray", linewidth=1)
+        where = intensities[number % 2]  # lines of nearly the same bandwidth lie together
+        axes.annotate(_size(int(size)), (where, where * bandwidth), fontsize=8, va="bottom")
     for (weights_dtype, isa), roof in roofs.items():
         axes.axhline(roof, color="gray", linewidth=1, linestyle="dashed")
-        where = (intensities[0], roof)
-        axes.annotate(f"{weights_dtype}, {isa}", where, fontsize=8, va="bottom")
+        name, edge = f"{weights_dtype}, {isa}", axes.get_yaxis_transform()
+        axes.text(0.99, roof, name, transform=edge, fontsize=8, va="bottom", ha="right")
     for threads, weights_dtype in dict.fromkeys((row.threads, row.weights_dtype) for row in rows):
         points = [r for r in rows if (r.threads, r.weights_dtype) == (threads, weights_dtype)]
         x = [_intensity(row) for row in points]
@@ -64,6 +65,7 @@ def plot_roofline(report: Report, path: str) -> None:
         for row, point in zip(points, zip(x, y, strict=True), strict=True):
             axes.annotate(row.shape, point, fontsize=7, xytext=(4, 2), textcoords="offset points")
     axes.set_xscale("log", base=2)
+    axes.set_xlim(intensities[0] / 1.2, max([512, *(4 * _intensity(row) for row in rows)]))
     axes.set_yscale("log", base=2)
     axes.set_xlabel("operations per byte of recurrent weights read once a step")
     axes.set_ylabel("GFLOP/s a core")
@@ -77,6 +79,10 @@ def plot_roofline(report: Report, path: str) -> None:
 def _label(row: Row) -> str:
     small = f" {row.weights_dtype}" if row.weights_dtype != row.dtype else ""
     return f"{row.mode}{small} ({row.shape}) {row.threads}t"
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
 
 
 def _intensity(row: Row) -> float:
