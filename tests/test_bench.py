@@ -1,20 +1,14 @@
-"""The harness: what it refuses to time, how it times, what it writes."""
+"""The harness: what it measures, what it refuses, and the floor."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lstm_ext import available_isas, functional, reference
-from lstm_ext.bench import floor, peers, plot, report, runner, small, timing
+from lstm_ext.bench import floor, peers, runner, small
 from lstm_ext.bench.cases import Case
 from lstm_ext.bench.grid import GROUPS, Shape, parse_shape
 from lstm_ext.bench.peers.base import Peer, Unsupported
@@ -203,85 +197,6 @@ def test_a_result_of_another_shape_is_refused() -> None:
         case.check(output, -gradient)
 
 
-class Clock:
-    """A clock that subjects set forward."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.calls: list[str] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def subject(self, name: str, seconds: float) -> Callable[[], None]:
-        def run() -> None:
-            self.now += seconds
-            self.calls.append(name)
-
-        return run
-
-
-def test_subjects_take_turns_in_changing_order() -> None:
-    clock = Clock()
-    subjects = {name: clock.subject(name, s) for name, s in (("a", 2.0), ("b", 3.0), ("c", 4.0))}
-    times = timing.interleave(subjects, 30, 190.0, clock)
-    assert times == {"a": [2.0] * 30, "b": [3.0] * 30, "c": [4.0] * 30}
-    calls = "".join(clock.calls[12:])  # after those to warm up, and the first round with its own
-    rounds = [calls[i : i + 3] for i in range(0, len(calls), 3)]
-    assert len(rounds) == 29
-    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
-    assert {names[i : i + 2] for names in rounds for i in range(2)} == {
-        "ab", "ac", "ba", "bc", "ca", "cb"
-    }  # fmt: skip
-
-
-def test_a_turn_waits_for_threads_that_spin() -> None:
-    """A thread that the first subject leaves busy is not in the way of the second."""
-
-    def spin() -> None:
-        end = time.perf_counter() + 0.02
-        while time.perf_counter() < end:
-            pass
-
-    threads: list[threading.Thread] = []
-    disturbed = []
-
-    def leave_a_thread() -> None:
-        threads.append(threading.Thread(target=spin))
-        threads[-1].start()
-
-    def look() -> None:
-        disturbed.append(any(thread.is_alive() for thread in threads))
-
-    timing.interleave({"first": leave_a_thread, "second": look}, 3, 0.001)
-    assert disturbed and not any(disturbed)
-
-
-def test_a_turn_begins_with_a_call_that_is_not_timed() -> None:
-    clock = Clock()
-    seconds = itertools.cycle([0.04, 0.03])  # waking, and awake
-    subject = clock.subject("a", 0.0)
-
-    def run() -> None:
-        subject()
-        clock.now += next(seconds)
-
-    assert timing.interleave({"a": run}, 5, 0.22, clock) == {"a": [pytest.approx(0.03)] * 5}
-
-
-def test_short_calls_are_repeated_and_long_runs_end() -> None:
-    clock = Clock()
-    timing.interleave({"a": clock.subject("a", 0.001)}, 5, 1.0, clock)
-    assert len(clock.calls) > 900
-    clock = Clock()
-    times = timing.interleave({"a": clock.subject("a", 10.0)}, 50, 1.0, clock)
-    assert len(times["a"]) == 3
-
-
-def test_ratios_are_medians_within_rounds() -> None:
-    assert timing.median_ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0]) == 3.0
-
-
 def floor_of(
     shape: Shape,
     mode: str = "forward",
@@ -331,95 +246,6 @@ def test_ceilings_are_measured() -> None:
     ceilings = floor.measure_ceilings(0.01)
     assert ceilings.flops > 1e8
     assert all(rate > 1e8 for rate in ceilings.bandwidth.values())
-
-
-def make_report() -> report.Report:
-    rows = [
-        report.Row("batch", "8,100,64,128", "forward", "float32", 2, "avx2", 1e-4,
-                   {"lstm_ext": [2e-4, 2e-4, 3e-4], "torch": [4e-4, 5e-4, 6e-4], "jax": [1e-3] * 3},
-                   {"keras": "not installed: keras"}, "float32", {}),
-        report.Row("batch", "16,50,128,128", "forward", "float32", 2, "avx2", 2e-4,
-                   {"lstm_ext": [3e-4] * 3, "torch": [3e-4] * 3}, {}, "float32", {}),
-        report.Row("training", "1,1,2,3", "training", "float32", 2, "avx2", 1e-6,
-                   {"lstm_ext": [1e-5] * 3}, {}, "float32", {}),
-        report.Row("small", "1,1,128,128", "forward", "float32", 1, "avx2", 1e-6,
-                   {"lstm_ext": [1e-5] * 3, "lstm_ext-float32": [2e-5] * 3, "torch": [4e-5] * 3},
-                   {}, "int8", {"lstm_ext": 0.01, "lstm_ext-float32": 1.2e-7, "torch": 0.025}),
-    ]  # fmt: skip
-    return report.Report(report.environment(CEILINGS.as_dict()), rows)
-
-
-def test_the_table_shows_times_ratios_and_means() -> None:
-    text = report.table(make_report().rows)
-    assert "batch, forward, float32, avx2, 2 threads" in text and "training, training" in text
-    line = next(line for line in text.splitlines() if "8,100,64,128" in line)
-    assert line.split() == ["8,100,64,128", "200", "500", "1,000", "2.00", "torch", "50%"]
-    assert "1.41 over the fastest peer" in text
-    assert "1.41 over torch (least 1.00)" in text
-    assert "not timed: keras at 8,100,64,128: not installed: keras" in text
-    assert max(map(len, text.splitlines())) <= 120
-
-
-def test_the_table_shows_errors_beside_small_weights() -> None:
-    lines = report.table(make_report().rows).splitlines()
-    assert any("small, forward, int8, avx2, 1 thread (" in line for line in lines)
-    line = next(line for line in lines if "1,1,128,128" in line)
-    assert " ".join(line.split()[1:]) == (
-        "10.0 (1.0e-02) 20.0 (1.2e-07) 40.0 (2.5e-02) 4.00 torch 10%"
-    )
-    mean = next(line for line in lines if "over lstm_ext-float32" in line)
-    assert "4.00 over the fastest peer; 2.00 over lstm_ext-float32 (least 2.00)" in mean
-
-
-def test_a_reason_that_holds_for_a_whole_section_is_told_once() -> None:
-    rows = make_report().rows[:2]
-    rows = [
-        row._replace(refused={"jax": "no", "keras": "no", "torch": str(row.shape)}) for row in rows
-    ]
-    text = report.table(rows)
-    assert "not timed: jax, keras: no\n" in text
-    assert "not timed: torch at 8,100,64,128: 8,100,64,128\n" in text
-
-
-def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
-    path = str(tmp_path / "report.json")
-    original = make_report()
-    original.save(path)
-    assert report.Report.load(path) == original
-    content = json.loads(Path(path).read_text())
-    assert content["rows"][0]["ratios"] == {"torch": 2.0, "jax": 5.0}
-    assert {"machine", "compiler", "versions", "command", "ceilings"} <= set(content["environment"])
-    for text in ("{}", "no json", '{"rows": [1], "environment": 2}'):
-        Path(path).write_text(text)
-        with pytest.raises(ValueError, match="no report of lstm-ext bench"):
-            report.Report.load(path)
-
-
-def test_markdown_tells_where_figures_are_from() -> None:
-    text = report.markdown(make_report())
-    for part in (
-        "Machine: ",
-        "Versions: python ",
-        "Command: `lstm-ext",
-        "| 8,100,64,128 | 200 |",
-    ):
-        assert part in text
-
-
-def test_comparison_with_an_earlier_report() -> None:
-    old = make_report()
-    slower = [row._replace(times={"lstm_ext": [4e-4] * 3}) for row in old.rows[:1]]
-    assert "forward float32 8,100,64,128 2 threads: 2.00" in report.compare(slower, old)
-    other = [row._replace(isa="avx512") for row in slower]
-    assert "no case in common" in report.compare(other, old)
-
-
-@pytest.mark.parametrize("draw", [plot.plot_ratios, plot.plot_roofline])
-def test_pictures_are_pngs(tmp_path: Path, draw: Callable[[report.Report, str], None]) -> None:
-    path = tmp_path / "picture.png"
-    draw(make_report(), str(path))
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG\r\n") and len(content) > 5000
 
 
 def test_shapes_are_read_and_named() -> None:
