@@ -37,7 +37,7 @@ struct BackwardPlan {
     const auto padded = [](int64_t n) { return round_up(n, kLine) + kLine; };
     recurrent_panel_width = panel_width_for(w.kernels(), s.hidden_size);
     grid = thread_grid(threads, s.batch_size, divide_up(s.hidden_size, recurrent_panel_width),
-                       s.hidden_size * gate_columns() * int64_t{sizeof(T)});
+                       s.hidden_size, sizeof(T));
     state_stride = padded(s.hidden_size);
     x_stride = padded(s.input_size);
     h_stride = padded(s.hidden_size);
@@ -282,13 +282,19 @@ void lstm_backward(const PackedWeights<T>& weights, const LstmBackward<T>& call,
     T* const gathered = scratch.take<T>(plan.gathered_size());
     spaces.push_back({gathered, scratch.take<T>(plan.panel_size())});
   }
+  const auto run_loop = [&](int member) {
+    if (member >= plan.grid.size() || call.shape.batch_size == 0) return;
+    Barrier& group = row_groups[static_cast<std::size_t>(member / plan.grid.unit_groups)];
+    TimeLoop<T>(plan, d_h, d_c, member, plan.grid.unit_groups > 1 ? &group : nullptr).run();
+  };
+  const bool alone = plan.grid.size() == 1;
+  if (alone) run_loop(0);
   Barrier loop_done(team.size());
   team.run([&](int member) {
-    if (member < plan.grid.size() && call.shape.batch_size > 0) {
-      Barrier& group = row_groups[static_cast<std::size_t>(member / plan.grid.unit_groups)];
-      TimeLoop<T>(plan, d_h, d_c, member, plan.grid.unit_groups > 1 ? &group : nullptr).run();
+    if (!alone) {
+      run_loop(member);
+      loop_done.wait();
     }
-    loop_done.wait();
     const Space& space = spaces[static_cast<std::size_t>(member)];
     parameter_gradients(plan, member, space.gathered, space.panel);
     if (call.d_x && call.shape.batch_size > 0) input_gradient(plan, member);

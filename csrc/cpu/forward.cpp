@@ -35,8 +35,7 @@ struct ForwardPlan {
   ForwardPlan(const PackedWeights<F>& w, const LstmForward<T>& c, int threads)
       : weights(w), call(c) {
     const LstmShape& s = c.shape;
-    grid = thread_grid(threads, s.batch_size, w.num_blocks(),
-                       s.hidden_size * kNumGates * s.hidden_size * kWeightBytes);
+    grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes);
     max_rows = divide_up(s.batch_size, grid.row_groups);
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
     constexpr int64_t kRowsThatReuseWeights = 12;

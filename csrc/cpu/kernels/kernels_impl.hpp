@@ -42,14 +42,16 @@ struct Tile {
 };
 
 // How many panels stand side by side in a tile. A row alone has four sums, too few to hide the
-// latency of its multiply-adds behind each other. With 64-byte vectors these few still outrun the
-// second-level cache: there, longer panels are better read one by one, so that going back through
-// them (`descending`) begins with more of them in the first.
+// latency of its multiply-adds behind each other. Only where full-size weights fill 64-byte vectors
+// do these few outrun the second-level cache: longer panels are then better read one by one, so
+// that going back through them (`descending`) begins with more of them in the first.
 template <class W>
 int64_t panels_at_once(int64_t rows, int64_t k) {
-  constexpr int64_t kVector = W::Vector::kLanes * sizeof(typename W::Vector::Scalar);
-  constexpr int64_t kPair = 2 * kPanelVectors * W::Vector::kLanes * sizeof(typename W::Weight);
-  return rows == 1 && (kVector < 64 || k * kPair <= (32 << 10)) ? 2 : 1;
+  using V = typename W::Vector;
+  constexpr int64_t kWeight = sizeof(typename W::Weight), kScalar = sizeof(typename V::Scalar);
+  constexpr bool kOutrunsCache = V::kLanes * kScalar == 64 && kWeight == kScalar;
+  constexpr int64_t kPair = 2 * kPanelVectors * V::kLanes * kWeight;
+  return rows == 1 && (!kOutrunsCache || k * kPair <= (32 << 10)) ? 2 : 1;
 }
 
 // tile = a (R, k) · P panels (k, N vectors each), in the order of k; `groups` is k counted in
@@ -145,7 +147,8 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
   const int64_t column = panel * g.panel_width;
   const int64_t panel_size = groups_in<W>(g.k) * W::kGroup * g.panel_width;
   const bool from_c = g.accumulate || k0 > 0;
-  if (from_c && R >= 3) {  // c lies far away where it is large, and is wanted when the sums are done
+  if (from_c &&
+      R >= 3) {  // c lies far away where it is large, and is wanted when the sums are done
     for (int r = 0; r < R; ++r) {
       const T* c = g.c + (row + r) * g.c_row_stride + column;
       LSTM_EXT_UNROLL
