@@ -1,7 +1,8 @@
 """The kernels' sigmoid and tanh against NumPy in a wider type: every float32, samples of float64.
 
-An error is a distance: how many numbers of the type lie between a result and the exact value
-rounded to the type. Over all float32 the largest is 2, for both functions.
+An error is |result - exact| in units in the last place (ulp) of the exact value, which is not
+rounded to the type. Over all float32 the largest is 1.95 for the sigmoid and 1.97 for tanh; over
+the samples of float64, 1.86 and 2.16.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lstm_ext import _cpu, config
 
 Array = NDArray[Any]
 
-LARGEST_DISTANCE = {np.float32: 2, np.float64: 4}
+LARGEST_ERROR = {np.float32: 2, np.float64: 4}
 FUNCTIONS = ["sigmoid", "tanh"]
 INTEGERS = {np.float32: np.int32, np.float64: np.int64}
 # The instruction sets that promise the same bits; the baseline where there is no other.
@@ -40,11 +41,12 @@ def exact(name: str, x: Array) -> Array:
     return np.divide(1, y, out=y)
 
 
-def distance(y: Array, expected: Array) -> int:
-    """Return the largest number of steps between the two; huge where signs differ, as of -0."""
-    integers = INTEGERS[y.dtype.type]
-    difference = np.subtract(y.view(integers), expected.view(integers))
-    return int(np.abs(difference, out=difference).max())
+def largest_error(y: Array, exact_y: Array) -> float:
+    """Return the largest error in ulp of `y` against finite values of a wider type."""
+    kind = np.finfo(y.dtype)
+    _, exponent = np.frexp(exact_y)
+    unit_exponent = np.maximum(exponent, kind.minexp + 1) - kind.nmant - 1
+    return float(np.abs(np.ldexp(y - exact_y, -unit_exponent)).max())
 
 
 def same_bits(a: Array, b: Array) -> bool:
@@ -56,36 +58,37 @@ def same_bits(a: Array, b: Array) -> bool:
 def test_every_float32(name: str) -> None:
     part = 1 << 26
     with ThreadPoolExecutor(config.get_num_threads()) as pool:
-        for largest in pool.map(lambda first: sweep(name, first, part), range(0, 1 << 32, part)):
-            assert largest <= LARGEST_DISTANCE[np.float32]
+        errors = list(pool.map(lambda first: sweep(name, first, part), range(0, 1 << 32, part)))
+    assert max(errors) <= LARGEST_ERROR[np.float32]
 
 
-def sweep(name: str, first: int, count: int) -> int:
+def sweep(name: str, first: int, count: int) -> float:
     """Return the largest error over the float32 whose bits count up from `first`."""
     block = 1 << 16  # small enough for the cache; infinity is the first number of its block
     bits = np.arange(first, first + block, dtype=np.uint32)
     x = bits.view(np.float32)
-    largest = 0
+    largest = 0.0
     for _ in range(count // block):
         y = activate(name, x, FUSED[0])
         if np.isnan(x[1]):
             assert all(np.isnan(activate(name, x, isa)[1:]).all() for isa in FUSED), hex(bits[0])
         else:
-            largest = max(largest, distance(y, rounded(name, x)))
+            largest = max(largest, block_error(name, x, y))
             for isa in FUSED[1:]:
                 assert same_bits(activate(name, x, isa), y), hex(bits[0])
         bits += np.uint32(block)
     return largest
 
 
-def rounded(name: str, x: Array) -> Array:
-    """Return the exact values of ascending or descending float32 `x`, rounded to float32."""
-    if name == "tanh" and np.abs(x[-1]) < 2**-12:
-        return x  # tanh(x) = x - x**3 / 3 + ..., less than half a step from x
-    ends = exact(name, x[[0, -1]].astype(np.float64)).astype(np.float32)
-    if ends[0] == ends[1]:
-        return np.full_like(x, ends[0])  # both functions are monotone
-    return exact(name, x.astype(np.float64)).astype(np.float32)
+def block_error(name: str, x: Array, y: Array) -> float:
+    """Return the largest error of `y` for ascending or descending float32 `x`, or a bound of it."""
+    if name == "tanh" and np.abs(x[-1]) < 2**-12 and same_bits(x, y):
+        return 0.5  # tanh(x) = x - x**3 / 3 + ..., less than half an ulp from x
+    ends = exact(name, x[[0, -1]].astype(np.float64))
+    if ends[0].astype(np.float32) == ends[1].astype(np.float32):
+        # The functions are monotone: no error is larger than from one end or the other.
+        return largest_error(np.array([[y.min()], [y.max()]]), ends)
+    return largest_error(y, exact(name, x.astype(np.float64)))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -93,8 +96,8 @@ def test_samples_of_float32(name: str, isa: str) -> None:
     bits = np.arange(0, 1 << 32, 1009, dtype=np.uint32)
     x = bits.view(np.float32)
     x = x[~np.isnan(x)]
-    expected = exact(name, x.astype(np.float64)).astype(np.float32)
-    assert distance(activate(name, x, isa), expected) <= LARGEST_DISTANCE[np.float32]
+    error = largest_error(activate(name, x, isa), exact(name, x.astype(np.float64)))
+    assert error <= LARGEST_ERROR[np.float32]
 
 
 def samples_of_float64() -> Array:
@@ -119,8 +122,8 @@ def samples_of_float64() -> Array:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_samples_of_float64(name: str, isa: str) -> None:
     x = samples_of_float64()
-    expected = exact(name, x.astype(np.longdouble)).astype(np.float64)
-    assert distance(activate(name, x, isa), expected) <= LARGEST_DISTANCE[np.float64]
+    error = largest_error(activate(name, x, isa), exact(name, x.astype(np.longdouble)))
+    assert error <= LARGEST_ERROR[np.float64]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -22,13 +22,10 @@ inline F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
 inline F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline F32 max(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
-inline F32 negative_abs(F32 a) { return {_mm512_or_ps(a.v, _mm512_set1_ps(-0.0f))}; }
+inline F32 min(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32 abs(F32 a) { return {_mm512_andnot_ps(_mm512_set1_ps(-0.0f), a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) {
-  return {_mm512_or_ps(a.v, _mm512_and_ps(sign.v, _mm512_set1_ps(-0.0f)))};
-}
-inline F32 select_by_sign(F32 sign, F32 negative, F32 positive) {
-  const __mmask16 mask = _mm512_movepi32_mask(_mm512_castps_si512(sign.v));
-  return {_mm512_mask_blend_ps(mask, positive.v, negative.v)};
+  return {_mm512_or_ps(abs(a).v, _mm512_and_ps(sign.v, _mm512_set1_ps(-0.0f)))};
 }
 inline F32 to_exponent(F32 a) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
@@ -57,13 +54,10 @@ inline F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.v, b.v)}; }
 inline F64 sqrt(F64 a) { return {_mm512_sqrt_pd(a.v)}; }
 inline F64 fma(F64 a, F64 b, F64 c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
 inline F64 max(F64 a, F64 b) { return {_mm512_max_pd(a.v, b.v)}; }
-inline F64 negative_abs(F64 a) { return {_mm512_or_pd(a.v, _mm512_set1_pd(-0.0))}; }
+inline F64 min(F64 a, F64 b) { return {_mm512_min_pd(a.v, b.v)}; }
+inline F64 abs(F64 a) { return {_mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
-  return {_mm512_or_pd(a.v, _mm512_and_pd(sign.v, _mm512_set1_pd(-0.0)))};
-}
-inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
-  const __mmask8 mask = _mm512_movepi64_mask(_mm512_castpd_si512(sign.v));
-  return {_mm512_mask_blend_pd(mask, positive.v, negative.v)};
+  return {_mm512_or_pd(abs(a).v, _mm512_and_pd(sign.v, _mm512_set1_pd(-0.0)))};
 }
 inline F64 to_exponent(F64 a) {
   return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))};

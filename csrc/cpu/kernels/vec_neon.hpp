@@ -35,14 +35,9 @@ inline F32 sqrt(F32 a) { return {vsqrtq_f32(a.v)}; }
 inline F32 fma(F32 a, F32 b, F32 c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 // By a comparison, so that of a NaN and a number, in either order, it is the second, as on x86.
 inline F32 max(F32 a, F32 b) { return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)}; }
-inline F32 negative_abs(F32 a) { return from_bits(vorrq_u32(bits_of(a), vdupq_n_u32(1u << 31))); }
-inline F32 copy_sign(F32 a, F32 sign) {
-  return from_bits(vorrq_u32(bits_of(a), vandq_u32(bits_of(sign), vdupq_n_u32(1u << 31))));
-}
-inline F32 select_by_sign(F32 sign, F32 negative, F32 positive) {
-  const int32x4_t mask = vshrq_n_s32(vreinterpretq_s32_f32(sign.v), 31);
-  return {vbslq_f32(vreinterpretq_u32_s32(mask), negative.v, positive.v)};
-}
+inline F32 min(F32 a, F32 b) { return {vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v)}; }
+inline F32 abs(F32 a) { return {vabsq_f32(a.v)}; }
+inline F32 copy_sign(F32 a, F32 sign) { return {vbslq_f32(vdupq_n_u32(1u << 31), sign.v, a.v)}; }
 inline F32 to_exponent(F32 a) { return from_bits(vshlq_n_u32(bits_of(a), 23)); }
 
 struct F64 {
@@ -73,16 +68,10 @@ inline F64 operator/(F64 a, F64 b) { return {vdivq_f64(a.v, b.v)}; }
 inline F64 sqrt(F64 a) { return {vsqrtq_f64(a.v)}; }
 inline F64 fma(F64 a, F64 b, F64 c) { return {vfmaq_f64(c.v, a.v, b.v)}; }
 inline F64 max(F64 a, F64 b) { return {vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v)}; }
-inline F64 negative_abs(F64 a) {
-  return from_bits(vorrq_u64(bits_of(a), vdupq_n_u64(uint64_t{1} << 63)));
-}
+inline F64 min(F64 a, F64 b) { return {vbslq_f64(vcltq_f64(a.v, b.v), a.v, b.v)}; }
+inline F64 abs(F64 a) { return {vabsq_f64(a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
-  const uint64x2_t sign_bit = vandq_u64(bits_of(sign), vdupq_n_u64(uint64_t{1} << 63));
-  return from_bits(vorrq_u64(bits_of(a), sign_bit));
-}
-inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
-  const int64x2_t mask = vshrq_n_s64(vreinterpretq_s64_f64(sign.v), 63);
-  return {vbslq_f64(vreinterpretq_u64_s64(mask), negative.v, positive.v)};
+  return {vbslq_f64(vdupq_n_u64(uint64_t{1} << 63), sign.v, a.v)};
 }
 inline F64 to_exponent(F64 a) { return from_bits(vshlq_n_u64(bits_of(a), 52)); }
 

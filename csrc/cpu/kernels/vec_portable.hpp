@@ -54,14 +54,14 @@ struct Portable {
   friend Portable max(Portable a, Portable b) {
     return map([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
   }
-  friend Portable negative_abs(Portable a) {
-    return map([&](int i) { return from_bits(a.bits(i) | kSign); });
+  friend Portable min(Portable a, Portable b) {
+    return map([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  friend Portable abs(Portable a) {
+    return map([&](int i) { return from_bits(a.bits(i) & ~kSign); });
   }
   friend Portable copy_sign(Portable a, Portable sign) {
-    return map([&](int i) { return from_bits(a.bits(i) | (sign.bits(i) & kSign)); });
-  }
-  friend Portable select_by_sign(Portable sign, Portable negative, Portable positive) {
-    return map([&](int i) { return (sign.bits(i) & kSign) ? negative.v[i] : positive.v[i]; });
+    return map([&](int i) { return from_bits((a.bits(i) & ~kSign) | (sign.bits(i) & kSign)); });
   }
   friend Portable to_exponent(Portable a) {
     return map([&](int i) { return from_bits(a.bits(i) << kMantissaBits); });

@@ -27,13 +27,10 @@ inline F32 operator/(F32 a, F32 b) { return {_mm_div_ps(a.v, b.v)}; }
 inline F32 sqrt(F32 a) { return {_mm_sqrt_ps(a.v)}; }
 inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
 inline F32 max(F32 a, F32 b) { return {_mm_max_ps(a.v, b.v)}; }
-inline F32 negative_abs(F32 a) { return {_mm_or_ps(a.v, _mm_set1_ps(-0.0f))}; }
+inline F32 min(F32 a, F32 b) { return {_mm_min_ps(a.v, b.v)}; }
+inline F32 abs(F32 a) { return {_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) {
-  return {_mm_or_ps(a.v, _mm_and_ps(sign.v, _mm_set1_ps(-0.0f)))};
-}
-inline F32 select_by_sign(F32 sign, F32 negative, F32 positive) {
-  const __m128 mask = _mm_castsi128_ps(_mm_srai_epi32(_mm_castps_si128(sign.v), 31));
-  return {_mm_or_ps(_mm_and_ps(mask, negative.v), _mm_andnot_ps(mask, positive.v))};
+  return {_mm_or_ps(abs(a).v, _mm_and_ps(sign.v, _mm_set1_ps(-0.0f)))};
 }
 inline F32 to_exponent(F32 a) {
   return {_mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a.v), 23))};
@@ -63,14 +60,10 @@ inline F64 operator/(F64 a, F64 b) { return {_mm_div_pd(a.v, b.v)}; }
 inline F64 sqrt(F64 a) { return {_mm_sqrt_pd(a.v)}; }
 inline F64 fma(F64 a, F64 b, F64 c) { return a * b + c; }
 inline F64 max(F64 a, F64 b) { return {_mm_max_pd(a.v, b.v)}; }
-inline F64 negative_abs(F64 a) { return {_mm_or_pd(a.v, _mm_set1_pd(-0.0))}; }
+inline F64 min(F64 a, F64 b) { return {_mm_min_pd(a.v, b.v)}; }
+inline F64 abs(F64 a) { return {_mm_andnot_pd(_mm_set1_pd(-0.0), a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
-  return {_mm_or_pd(a.v, _mm_and_pd(sign.v, _mm_set1_pd(-0.0)))};
-}
-inline F64 select_by_sign(F64 sign, F64 negative, F64 positive) {
-  const __m128i high = _mm_srai_epi32(_mm_castpd_si128(sign.v), 31);
-  const __m128d mask = _mm_castsi128_pd(_mm_shuffle_epi32(high, _MM_SHUFFLE(3, 3, 1, 1)));
-  return {_mm_or_pd(_mm_and_pd(mask, negative.v), _mm_andnot_pd(mask, positive.v))};
+  return {_mm_or_pd(abs(a).v, _mm_and_pd(sign.v, _mm_set1_pd(-0.0)))};
 }
 inline F64 to_exponent(F64 a) {
   return {_mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a.v), 52))};
