@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +20,22 @@ Array = NDArray[Any]
 # own for small weights only: test_small_weights.py runs over all.
 ISAS = [isa for isa in config.available_isas() if not isa.startswith("avx512_")]
 FUSED = [isa for isa in ISAS if isa != "baseline"]
+
+
+def run_python(script: str, **environment: str) -> str:
+    """Run a script in a fresh interpreter that no setting of the caller's threads reaches."""
+    settings = ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS", "LSTM_EXT_ISA")
+    kept = {name: value for name, value in os.environ.items() if name not in settings}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 class Problem(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -16,9 +15,12 @@ import numpy as np
 import pytest
 
 from lstm_ext import config, functional
-from support import Array, Problem, assert_same_bits, make_problem, run
+from support import Array, Problem, assert_same_bits, make_problem, run, run_python
 
 TASKS = Path("/proc/self/task")
+needs_affinity = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this platform cannot choose its processors"
+)
 needs_proc = pytest.mark.skipif(not TASKS.exists(), reason="needs Linux's /proc")
 
 # Work enough for three threads, in float32.
@@ -41,19 +43,7 @@ def call(rows, steps, units, num_threads=None):
 
 
 def run_script(script: str, **environment: str) -> str:
-    """Run a script in a fresh interpreter that no thread setting of the caller reaches."""
-    settings = ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS", "LSTM_EXT_ISA")
-    kept = {name: value for name, value in os.environ.items() if name not in settings}
-    result = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script],
-        env=kept | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    return run_python(PRELUDE + script, **environment)
 
 
 @pytest.fixture
@@ -97,6 +87,7 @@ def test_no_integer_is_no_number_of_threads(count: Any, num_threads: int) -> Non
         ({"OMP_NUM_THREADS": "5"}, "5"),
         ({"OMP_NUM_THREADS": "4,2"}, "4"),
         ({"LSTM_EXT_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, "3"),
+        ({"LSTM_EXT_NUM_THREADS": "0", "OMP_NUM_THREADS": "5"}, "5"),
     ],
 )
 def test_the_environment_sets_the_number_of_threads(
@@ -105,13 +96,76 @@ def test_the_environment_sets_the_number_of_threads(
     assert run_script("print(config.get_num_threads())", **environment).strip() == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+@pytest.mark.parametrize("value", ["", "0", "-2", "many", "5000"])
+def test_what_is_no_number_of_threads_in_the_environment_counts_for_nothing(value: str) -> None:
+    script = "from lstm_ext import _cpu; print(_cpu.num_threads_source())"
+    for name in ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS"):
+        assert run_script(script, **{name: value}).strip() == "affinity"
+
+
+@needs_affinity
 def test_affinity_limits_the_number_of_threads() -> None:
     script = """
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-print(config.get_num_threads())
+import lstm_ext
+print(lstm_ext.get_num_threads())
 """
-    assert run_script(script).strip() == "1"
+    assert run_python("import os\n" + script).strip() == "1"
+
+
+@needs_affinity
+@needs_proc
+def test_a_later_change_of_affinity_counts() -> None:
+    """Also for a call, which then starts no worker; and a number that was set stays."""
+    script = """
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+processors = os.sched_getaffinity(0)
+assert config.get_num_threads() == len(processors)
+at_first = threads()
+os.sched_setaffinity(0, {min(processors)})
+call(64, 8, 128)
+assert config.get_num_threads() == 1 and threads() == at_first
+os.sched_setaffinity(0, processors)
+call(64, 8, 128)
+assert config.get_num_threads() == len(processors)
+assert threads() == at_first + min(len(processors), 12) - 1
+config.set_num_threads(2)
+os.sched_setaffinity(0, {min(processors)})
+assert config.get_num_threads() == 2
+"""
+    run_script(script)
+
+
+@needs_proc
+def test_callers_at_once_share_the_workers() -> None:
+    """Six callers who may use three threads each start two workers together, and no more."""
+    script = """
+import threading
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+at_first = threads()
+barrier = threading.Barrier(6)
+
+def work():
+    barrier.wait()
+    for _ in range(20):
+        call(64, 8, 128, num_threads=3)
+
+callers = [threading.Thread(target=work) for _ in range(6)]
+for caller in callers:
+    caller.start()
+for caller in callers:
+    caller.join()
+deadline = time.monotonic() + 10
+while threads() - at_first > 2 and time.monotonic() < deadline:  # callers that are about to end
+    time.sleep(0.01)
+print(threads() - at_first)
+"""
+    assert run_script(script).strip() == "2"
 
 
 @needs_proc
@@ -132,13 +186,19 @@ for num_threads in (2, 3, 2, 3, None):
 
 
 def test_no_thread_spins_after_a_call() -> None:
+    """Neither after calls of one thread or all, nor after several at once."""
     script = """
-call(64, 8, 128, num_threads=3)
+from concurrent.futures import ThreadPoolExecutor
+
+for num_threads in (1, 2, 3):
+    call(64, 8, 128, num_threads=num_threads)
+with ThreadPoolExecutor(4) as executor:
+    list(executor.map(lambda _: call(64, 8, 128, num_threads=3), range(8)))
 before = time.process_time()
 time.sleep(0.3)
 print(time.process_time() - before)
 """
-    assert float(run_script(script)) < 0.1
+    assert float(run_script(script)) < 0.03
 
 
 def test_the_gil_is_released(num_threads: int) -> None:

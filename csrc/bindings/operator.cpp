@@ -35,7 +35,7 @@ void forward(const cpu::PackedWeights<F>& weights, const py::array& x, const py:
   if ((call.gates == nullptr) != (call.cells == nullptr)) refuse("cells", "both gates and cells");
   if (cpu::Format<F>::kEncodes && call.gates) refuse("gates", "None beside small weights");
   const py::gil_scoped_release release;
-  cpu::lstm_forward(weights, call, thread_limit(num_threads));
+  cpu::lstm_forward(weights, call, num_threads);
 }
 
 // What a backward pass reads besides the weights, and where it writes.
@@ -72,7 +72,7 @@ void run_backward(const cpu::PackedWeights<T>& weights, BackwardArrays& a, bool 
   call.d_h0 = write_optional<T>(a.d_h0, "d_h0", {batch, hidden});
   call.d_c0 = write_optional<T>(a.d_c0, "d_c0", {batch, hidden});
   const py::gil_scoped_release release;
-  cpu::lstm_backward(weights, call, thread_limit(num_threads));
+  cpu::lstm_backward(weights, call, num_threads);
 }
 
 template <class F>

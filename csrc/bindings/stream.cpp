@@ -96,7 +96,7 @@ class AnyStream {
     const int64_t row_stride = element_stride<T>(input, 0);
     {
       const py::gil_scoped_release release;
-      stream.step(from, row_stride, to, cpu::num_threads());
+      stream.step(from, row_stride, to, 0);
     }
     return output;
   }

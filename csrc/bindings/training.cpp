@@ -33,7 +33,7 @@ void matmul(const py::array& a, const py::array& b, const py::object& bias, py::
   T* c = write<T>(out, "out", {left.rows, right.columns});
   const py::gil_scoped_release release;
   cpu::matmul<T>(best_kernels<T>(), left, right, offset,
-                 {c, left.rows, right.columns, right.columns, 1}, thread_limit(num_threads));
+                 {c, left.rows, right.columns, right.columns, 1}, num_threads);
 }
 
 bool is_float32(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }

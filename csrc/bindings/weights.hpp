@@ -9,7 +9,6 @@
 #include "bindings/arrays.hpp"
 #include "cpu/kernel_sets.hpp"
 #include "cpu/packed_weights.hpp"
-#include "cpu/threads.hpp"
 
 namespace lstm_ext {
 namespace bindings {
@@ -75,11 +74,6 @@ const char* weights_dtype(const cpu::PackedWeights<F>&) {
   if (std::is_same_v<F, cpu::Bfloat16>) return "bfloat16";
   if (std::is_same_v<F, cpu::Int8>) return "int8";
   return sizeof(typename cpu::Format<F>::Value) == 4 ? "float32" : "float64";
-}
-
-// What a call's num_threads stands for: 0 is the process's own setting.
-inline int thread_limit(int num_threads) {
-  return num_threads > 0 ? num_threads : cpu::num_threads();
 }
 
 }  // namespace bindings

@@ -7,7 +7,8 @@
 namespace lstm_ext {
 namespace cpu {
 
-// num_threads >= 1 is a limit: small calls run on one thread. No bit of any result depends on it.
+// num_threads is a limit, 0 the process's own: small calls run on one thread. No bit of any result
+// depends on it.
 // Both throw std::bad_alloc when scratch memory cannot be had; outputs are then undefined.
 // gates and cells must be null for a small format: it has no backward pass.
 template <class F>

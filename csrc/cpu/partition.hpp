@@ -26,10 +26,7 @@ constexpr int64_t kMinWorkPerThread = 1 << 20;
 // Calls below it take well under a millisecond on one core.
 constexpr int64_t kShortWork = int64_t{20} << 20;
 
-inline int threads_for_work(int64_t multiply_adds, int num_threads) {
-  return static_cast<int>(
-      std::max<int64_t>(1, std::min<int64_t>(num_threads, multiply_adds / kMinWorkPerThread)));
-}
+inline int64_t threads_worth(int64_t multiply_adds) { return multiply_adds / kMinWorkPerThread; }
 
 inline int64_t multiply_adds(const LstmShape& s) {
   return s.batch_size * s.seq_len * (s.input_size + s.hidden_size) * kNumGates * s.hidden_size;

@@ -25,7 +25,7 @@ class Stream {
   int64_t batch_size() const { return batch_size_; }
 
   // x (B, I) with unit column stride; output (B, H) contiguous, overlapping no input. h becomes
-  // output.
+  // output. num_threads is a limit, 0 the process's own.
   void step(const T* x, int64_t x_row_stride, T* output, int num_threads);
 
   // h and c (B, H) contiguous.

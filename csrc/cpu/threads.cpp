@@ -66,14 +66,29 @@ struct ThreadCount {
   const char* source;
 };
 
-ThreadCount default_thread_count() {
+ThreadCount from_environment() {
   for (const char* name : {"LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS"}) {
     if (const int n = positive_from_environment(name)) return {n, name};
   }
+  return {0, nullptr};
+}
+
+// 0 where there is none.
+std::atomic<int> chosen_threads{0};
+std::atomic<int> limited_threads{0};
+
+ThreadCount unlimited() {
+  const int chosen = chosen_threads.load(std::memory_order_relaxed);
+  if (chosen > 0) return {chosen, "set_num_threads"};
+  static const ThreadCount environment = from_environment();
+  if (environment.value > 0) return environment;
   return {available_processors(), "affinity"};
 }
 
-std::atomic<int> chosen_threads{0};
+ThreadCount thread_count() {
+  const int limit = limited_threads.load(std::memory_order_relaxed);
+  return limit > 0 ? ThreadCount{limit, "limit"} : unlimited();
+}
 
 // How often a thread waited in vain for one that had probably lost its processor.
 std::atomic<uint32_t> stalls{0};
@@ -98,18 +113,17 @@ class Retreat {
 
 }  // namespace
 
-int num_threads() {
-  const int chosen = chosen_threads.load(std::memory_order_relaxed);
-  if (chosen > 0) return chosen;
-  static const ThreadCount count = default_thread_count();
-  return count.value;
+int num_threads() { return thread_count().value; }
+
+const char* num_threads_source() { return thread_count().source; }
+
+void set_num_threads(int n) {
+  chosen_threads.store(n, std::memory_order_relaxed);
+  limited_threads.store(0, std::memory_order_relaxed);
 }
 
-void set_num_threads(int n) { chosen_threads.store(n, std::memory_order_relaxed); }
-
-const char* num_threads_source() {
-  if (chosen_threads.load(std::memory_order_relaxed) > 0) return "set_num_threads";
-  return default_thread_count().source;
+void limit_num_threads(int n) {
+  limited_threads.store(n == unlimited().value ? 0 : n, std::memory_order_relaxed);
 }
 
 void Barrier::wait() {
@@ -198,7 +212,9 @@ Team::Team(int64_t multiply_adds, int limit)
       pool_(nullptr),
       is_short_(multiply_adds < kShortWork),
       stalls_before_(stalls.load(std::memory_order_relaxed)) {
-  const int wanted = threads_for_work(multiply_adds, limit);
+  const int64_t worth = threads_worth(multiply_adds);
+  if (worth <= 1) return;  // before the processors are counted, which takes a system call
+  const int wanted = static_cast<int>(std::min<int64_t>(worth, limit > 0 ? limit : num_threads()));
   if (wanted <= 1) return;
   Pool& shared = pool();
   if (!shared.in_use.try_lock()) return;

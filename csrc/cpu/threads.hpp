@@ -13,12 +13,18 @@
 namespace lstm_ext {
 namespace cpu {
 
-// The number of threads that a call may use: the last set_num_threads(), else LSTM_EXT_NUM_THREADS,
-// else OMP_NUM_THREADS, else the processors that this process may run on.
+// The number of threads that a call may use: a limit if one is in force, else the last
+// set_num_threads(), else LSTM_EXT_NUM_THREADS, else OMP_NUM_THREADS, else the processors that the
+// calling thread may run on at that moment.
 int num_threads();
-void set_num_threads(int n);  // n >= 1
+void set_num_threads(int n);  // n >= 1; ends a limit
 
-// Where num_threads() comes from: "set_num_threads", an environment variable's name, or "affinity".
+// Puts num_threads() to n, above everything else, until it is put to what it would be without a
+// limit: a caller that notes num_threads(), limits it and puts it back leaves nothing behind.
+void limit_num_threads(int n);
+
+// Where num_threads() comes from: "limit", "set_num_threads", an environment variable's name, or
+// "affinity".
 const char* num_threads_source();
 
 // Where the members of a team meet. Between two processors a wait costs a fraction of a
@@ -41,7 +47,7 @@ class Barrier {
 // it would take alone. Short calls that have met with that run alone for a while.
 class Team {
  public:
-  // multiply_adds: the call's work. limit: the most threads to use.
+  // multiply_adds: the call's work. limit: the most threads to use; 0 stands for num_threads().
   Team(int64_t multiply_adds, int limit);
   ~Team();
   Team(const Team&) = delete;
@@ -68,7 +74,7 @@ class Team {
 // Calls function(part) for parts that make up [0, n), one on each thread that the work is worth.
 template <class Function>
 void for_parts(int64_t n, int64_t multiply_adds, Function&& function) {
-  Team team(multiply_adds, num_threads());
+  Team team(multiply_adds, 0);
   team.run([&](int member) {
     const Range part = split(n, team.size(), member);
     if (part.size() > 0) function(part);

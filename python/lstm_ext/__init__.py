@@ -1,6 +1,7 @@
 """The LSTM, fast: fused native kernels behind a layer with Keras's shape."""
 
 from . import (
+    _threadpoolctl,
     activations,
     callbacks,
     functional,
@@ -24,6 +25,8 @@ from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
 from .quantization import QuantizationError, quantization_error
 from .random import set_random_seed
+
+_threadpoolctl.register_when_imported()
 
 __all__ = [
     "LSTM",

@@ -41,8 +41,9 @@ def cuda_available() -> Availability:
 def get_num_threads() -> int:
     """Return the most threads that a call uses unless told otherwise.
 
-    That is the last `set_num_threads`, else the environment variable LSTM_EXT_NUM_THREADS, else
-    OMP_NUM_THREADS, else the number of processors that this process may run on.
+    That is the limit that `threadpoolctl.threadpool_limits` holds at the moment, else the last
+    `set_num_threads`, else the environment variable LSTM_EXT_NUM_THREADS, else OMP_NUM_THREADS,
+    else the number of processors that the calling thread may run on now.
     """
     return _cpu.num_threads()
 
