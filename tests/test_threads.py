@@ -201,6 +201,18 @@ print(time.process_time() - before)
     assert float(run_script(script)) < 0.03
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="reads affinities, as on Linux")
+def test_threads_keep_the_affinity_of_the_process() -> None:
+    """A worker that finds itself on its caller's processor moves, and is then free again."""
+    problem = make_problem(1, 40, 128, 256)
+    for _ in range(200):
+        functional.lstm(problem.x, *problem.weights, num_threads=2)
+    affinities = {
+        frozenset(os.sched_getaffinity(int(t.name))) for t in Path("/proc/self/task").iterdir()
+    }
+    assert affinities == {frozenset(os.sched_getaffinity(0))}
+
+
 def test_the_gil_is_released(num_threads: int) -> None:
     """Another thread counts during a call, though no thread is ever made to yield."""
     count, stop = [0], threading.Event()

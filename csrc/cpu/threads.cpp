@@ -61,6 +61,32 @@ int available_processors() {
   return n > 0 ? static_cast<int>(n) : 1;
 }
 
+// The processor that the calling thread runs on, -1 where it cannot be known.
+int current_processor() {
+#ifdef __linux__
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Moves the calling thread to another processor if it is on that one. The system may wake a worker
+// where its caller runs, though others idle, and leave them to take turns for milliseconds.
+void leave_processor(int processor) {
+#ifdef __linux__
+  if (processor < 0 || processor >= CPU_SETSIZE || sched_getcpu() != processor) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  sched_setaffinity(0, sizeof others, &others);
+  sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+  static_cast<void>(processor);
+#endif
+}
+
 struct ThreadCount {
   int value;
   const char* source;
@@ -148,6 +174,7 @@ struct Pool {
   uint64_t job = 0;
   int wanted = 0;               // workers that take part in the job
   std::atomic<int> running{0};  // of these, not yet finished
+  int caller_processor = -1;
   void (*function)(void*, int) = nullptr;
   void* argument = nullptr;
   int workers = 0;
@@ -160,7 +187,9 @@ struct Pool {
       seen = job;
       const auto f = function;
       void* const a = argument;
+      const int callers = caller_processor;
       lock.unlock();
+      leave_processor(callers);
       f(a, member);
       const bool last = running.fetch_sub(1, std::memory_order_acq_rel) == 1;
       lock.lock();
@@ -240,6 +269,7 @@ void Team::run_on_all(void (*function)(void*, int), void* argument) {
   if (size_ > 1) {
     {
       const std::lock_guard<std::mutex> lock(pool_->mutex);
+      pool_->caller_processor = current_processor();
       pool_->function = function;
       pool_->argument = argument;
       pool_->wanted = size_ - 1;

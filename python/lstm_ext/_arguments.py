@@ -46,7 +46,7 @@ def as_weights_dtype(
 
 
 def check_differentiable(weights: PackedWeights) -> None:
-    if weights.weights_dtype != weights.dtype.name:
+    if weights.weights_dtype not in ("float32", "float64"):
         raise ValueError(
             f"kernel: got weights packed as {weights.weights_dtype}, expected float32 or float64 "
             "ones, since small weights have no backward pass"

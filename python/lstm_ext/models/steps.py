@@ -40,10 +40,11 @@ class Steps:
         assert self.optimizer is not None and self.loss is not None
         layers = self.layers
         y_pred = batch.x
-        backwards = []
+        backwards, dtypes = [], []
         for layer in layers:
             y_pred, backward = layer.vjp(layer.convert(y_pred), True)
             backwards.append(backward)
+            dtypes.append(y_pred.dtype)
         value, gradient = self.loss.value_and_grad(batch.y, y_pred, batch.weight)
         for metric in self.metrics:
             metric.update_state(batch.y, y_pred)
@@ -54,7 +55,7 @@ class Steps:
             passed_on, own = backwards[index](gradient, index > lowest)
             grads[:0] = own
             if passed_on is not None:
-                gradient = passed_on.astype(layers[index - 1].dtype, copy=False)
+                gradient = passed_on.astype(dtypes[index - 1], copy=False)
         # Before too: an interrupt in the midst of it leaves nothing that was made of old weights.
         for layer in layers:
             layer.weights_changed()
