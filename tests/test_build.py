@@ -68,13 +68,15 @@ def test_the_version_stands_in_one_place() -> None:
 
 def test_the_code_of_the_readme_runs() -> None:
     text = (SOURCE / "README.md").read_text(encoding="utf-8")
-    keras, stream, operator = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    keras, stream, small, operator = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(keras, names)
     assert np.array_equal(names["outputs"][:, -1], names["h"])
     assert names["model"].evaluate(names["X"], names["y"], verbose=0) < 0.1
     exec(stream, names)
     assert np.array_equal(names["h_t"], names["h"])
+    exec(small, names)
+    assert names["model"].layers[0].weights_dtype == "int8"
     names |= {"kernel": np.ones((10, 80)), "recurrent_kernel": np.ones((20, 80))}
     names |= {"bias": np.ones(80), "d_output": np.ones((1, 5, 20))}
     exec(operator, names)
