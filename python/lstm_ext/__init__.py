@@ -21,6 +21,7 @@ from .config import (
     set_num_threads,
     show_config,
 )
+from .interchange import from_torch, to_torch
 from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
 from .quantization import QuantizationError, quantization_error
@@ -42,6 +43,7 @@ __all__ = [
     "available_isas",
     "callbacks",
     "cuda_available",
+    "from_torch",
     "functional",
     "get_num_threads",
     "initializers",
@@ -56,4 +58,5 @@ __all__ = [
     "set_num_threads",
     "set_random_seed",
     "show_config",
+    "to_torch",
 ]

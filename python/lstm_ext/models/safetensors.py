@@ -25,6 +25,7 @@ _DTYPES = {
     "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+_DTYPES["BF16"] = "<u2"  # the upper half of a float32, as which it is read: NumPy has none
 
 # As in the format's own reader; a header beyond it is not one.
 _MAX_HEADER = 100_000_000
@@ -82,7 +83,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str,
     ------
     ValueError
         If the file is cut off or not of this format; the message names the file. The arrays never
-        take more memory than the file is long.
+        take more memory than the file is long, or twice as much where bfloat16 becomes float32.
     OSError
         If it cannot be read.
     """
@@ -153,6 +154,9 @@ def _read_array(file: BinaryIO, entry: dict[str, Any], path: str | os.PathLike[s
     if data.size != end - begin:
         raise ValueError(f"{path}: cut off while it was read")
     try:
-        return data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        array = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except ValueError as error:  # more axes, or larger empty ones, than NumPy holds
         raise ValueError(f"{path}: shape {entry['shape']}: {error}") from None
+    if entry["dtype"] == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array

@@ -20,7 +20,7 @@ from . import safetensors
 if TYPE_CHECKING:
     from .sequential import Sequential
 
-__all__ = ["load_model", "load_weights", "save_model", "save_weights"]
+__all__ = ["load_model", "load_weights", "nothing_drawn", "save_model", "save_weights"]
 
 _FORMAT = "lstm_ext model"
 
@@ -73,7 +73,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     try:
         description = json.loads(metadata["model"])
         layers = [_layer(entry) for entry in description["layers"]]
-        with _nothing_drawn(layers):
+        with nothing_drawn(layers):
             model = Sequential(layers, name=description["name"])
             if description["input_shape"] is not None:
                 model.build(description["input_shape"])
@@ -148,7 +148,7 @@ class _Unwritten(Initializer):
 
 
 @contextmanager
-def _nothing_drawn(layers: Sequence[Layer]) -> Iterator[None]:
+def nothing_drawn(layers: Sequence[Layer]) -> Iterator[None]:
     """Have the layers built without initial weights, which take time and random numbers."""
     replaced = [
         (layer, name, value)
