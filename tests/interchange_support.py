@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_ext import LSTM, Dense, Embedding, Sequential, functional, reference
-from support import Array, assert_as_accurate, error
+from support import Array, assert_as_accurate, assert_no_slip, rms_error
 
 GOLDEN = Path(__file__).parent / "golden_interchange"
 WRONG_ORDERS = [order for order in itertools.permutations(range(4)) if order != (0, 1, 2, 3)]
@@ -38,27 +38,47 @@ def run_layers(model: Model, x: Array, dtype: Any, lstm: Callable[..., Any]) -> 
     return values
 
 
-def relative_error(actual: Array, exact: Array) -> float:
-    assert actual.shape == exact.shape, (actual.shape, exact.shape)
-    return error(actual, exact) / float(np.max(np.abs(exact)))
+class Comparison:
+    """Many results beside those that another framework computed in float64.
+
+    What roundings do to the models is seen in float32. Float64 rounds 2**29 times more finely; both
+    results may err, each by twice as much as usual: four times in all. An error is the root mean
+    square over all results, so that the luck of single roundings averages out; each by itself has
+    to be free of slips.
+    """
+
+    def __init__(self) -> None:
+        self._wide: list[list[Array]] = []
+        self._single: list[list[Array]] = []
+
+    def add(self, model: Model, x: Array, expected: Array) -> None:
+        plain = run_layers(model, x, np.float32, reference.lstm)
+        exact = run_layers(model, x, np.float64, reference.lstm)
+        assert exact.shape == expected.shape, (exact.shape, expected.shape)
+        wide = run_layers(model, x, np.float64, functional.lstm)
+        assert_no_slip(wide, expected, "in float64")
+        in_float64 = [plain.astype(np.float64), exact, expected]
+        self._wide.append([wide, *in_float64])
+        actual = model(x)
+        assert_no_slip(actual, expected, "as it is")
+        if actual.dtype == np.float32:
+            self._single.append([actual, plain, expected])
+        else:
+            self._wide.append([actual, *in_float64])
+
+    def finish(self) -> None:
+        wide, plain, exact, expected = zip(*self._wide, strict=True)
+        found, allowed = rms_error(wide, expected), 4 * rms_error(plain, exact) * 2.0**-29
+        assert found <= allowed, f"in float64: error {found:.3g}, allowed {allowed:.3g}"
+        if self._single:
+            assert_as_accurate(*zip(*self._single, strict=True), "in float32")
 
 
 def assert_computes(model: Model, x: Array, expected: Array) -> None:
-    """Assert that a model computes what another framework computed in float64.
-
-    What roundings do to this very model is seen in float32. Float64 rounds 2**29 times more finely;
-    both results may err, each by twice as much as usual: four times in all.
-    """
-    single = run_layers(model, x, np.float32, reference.lstm)
-    exact = run_layers(model, x, np.float64, reference.lstm)
-    rounding = relative_error(single, exact)
-    in_float64 = run_layers(model, x, np.float64, functional.lstm)
-    found, allowed = relative_error(in_float64, expected), 4 * rounding * 2.0**-29
-    assert found <= allowed, f"in float64: error {found:.3g}, allowed {allowed:.3g}"
-    if layers_of(model)[-1].dtype == "float32":
-        assert_as_accurate([model(x)], [single], [expected], "in float32")
-    else:
-        assert relative_error(model(x), expected) <= allowed
+    """Assert that a model computes what another framework computed in float64."""
+    comparison = Comparison()
+    comparison.add(model, x, expected)
+    comparison.finish()
 
 
 def wrong_models(model: Model) -> Iterator[tuple[str, Model]]:

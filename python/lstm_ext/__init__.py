@@ -21,7 +21,7 @@ from .config import (
     set_num_threads,
     show_config,
 )
-from .interchange import from_torch, to_torch
+from .interchange import from_keras, from_torch, to_keras, to_torch
 from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
 from .quantization import QuantizationError, quantization_error
@@ -43,6 +43,7 @@ __all__ = [
     "available_isas",
     "callbacks",
     "cuda_available",
+    "from_keras",
     "from_torch",
     "functional",
     "get_num_threads",
@@ -58,5 +59,6 @@ __all__ = [
     "set_num_threads",
     "set_random_seed",
     "show_config",
+    "to_keras",
     "to_torch",
 ]

@@ -75,6 +75,8 @@ def built(layer: L, arrays: Sequence[Array]) -> L:
         if array.dtype.kind != "f":
             raise ValueError(f"{layer.name}: got weights of {array.dtype}, expected floats")
     expected = _expected_shapes(layer, arrays)
+    if expected and not arrays:
+        raise ValueError(f"{layer.name}: got no weights, as of a layer that was never built")
     found = [array.shape for array in arrays]
     if found != expected:
         raise ValueError(

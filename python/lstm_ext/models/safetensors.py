@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_file", "write_file"]
+__all__ = ["read_file", "replace_file", "write_file"]
 
 Array = NDArray[Any]
 
@@ -56,15 +56,31 @@ def write_file(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # aligns the data
 
+    replace_file(path, _contents(text, arrays))
+
+
+def _contents(header: bytes, arrays: Mapping[str, Array]) -> Iterator[bytes]:
+    yield len(header).to_bytes(8, "little")
+    yield header
+    for array in arrays.values():
+        yield np.ascontiguousarray(array).tobytes()
+
+
+def replace_file(path: str | os.PathLike[str], contents: Iterable[bytes]) -> None:
+    """Write a file so that a crash leaves either the old one whole or the new one.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     target = os.path.realpath(path)
     temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for array in arrays.values():
-                file.write(np.ascontiguousarray(array).tobytes())
+            for part in contents:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         if os.path.exists(target):

@@ -1,0 +1,227 @@
+"""The files in which Keras keeps models: what is in them is bounded before it is read.
+
+- ``.keras``: a zip of ``config.json`` and ``model.weights.h5``. Nothing is unpacked to disk.
+- ``.weights.h5``: the latter by itself. A layer's arrays are ``layers/lstm_1/cell/vars/0``, where
+  groups count the layers of a class, whatever their names are.
+- ``.h5``: Keras 2's file, with the description as an attribute and arrays by the layers' names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._registry import snake_case
+from .keras_config import Config, Entry, group_names
+
+__all__ = ["KerasFile", "import_h5py", "open_keras"]
+
+Array = NDArray[Any]
+Path = str | os.PathLike[str]
+
+_WITHOUT_WEIGHTS = ("InputLayer", "Dropout")
+_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+
+
+class KerasFile:
+    """An open file.
+
+    Attributes
+    ----------
+    description : dict or None
+        What Keras says about the model; None in a file of weights alone.
+    """
+
+    def __init__(self, h5: Any, description: Config | None, budget: _Budget) -> None:
+        self._h5 = h5
+        self.description = description
+        self._budget = budget
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups of layers, as the file has them."""
+        return [str(name) for name in self._h5["layers"]] if "layers" in self._h5 else []
+
+    def weights(self, layers: Sequence[Entry]) -> list[list[Array]]:
+        """Return the arrays of each layer.
+
+        Raises
+        ------
+        ValueError
+            If the file does not hold them, or holds them otherwise than Keras writes them, or
+            holds those of further layers.
+        """
+        if "model_weights" in self._h5 or "layer_names" in self._h5.attrs:
+            paths = self._paths_of_keras_2()
+        else:
+            paths = self._paths([layer.class_name for layer in layers])
+        with_weights = [layer for layer in layers if layer.class_name not in _WITHOUT_WEIGHTS]
+        if len(paths) != len(with_weights):
+            raise ValueError(f"holds {len(paths)} layers with weights, not {len(with_weights)}")
+        rest = iter(paths)
+        return [
+            [] if layer.class_name in _WITHOUT_WEIGHTS else [self._array(p) for p in next(rest)]
+            for layer in layers
+        ]
+
+    def _paths(self, kinds: Sequence[str]) -> list[list[str]]:
+        """Return the paths of arrays by layers, in the order of the layers of these classes."""
+        names = {
+            group: kind
+            for group, kind in zip(group_names(kinds), kinds, strict=True)
+            if kind not in _WITHOUT_WEIGHTS
+        }
+        ignored = tuple(snake_case(kind) for kind in _WITHOUT_WEIGHTS)
+        for group in self.groups:
+            if group not in names and not group.startswith(ignored):
+                raise ValueError(f"layers/{group} belongs to none of the model's layers")
+        paths = []
+        for group, kind in names.items():
+            path = f"layers/{group}/{'cell/' * (kind == 'LSTM')}vars"
+            paths.append([f"{path}/{index}" for index in range(len(self._at(path)))])
+        return paths
+
+    def _paths_of_keras_2(self) -> list[list[str]]:
+        root = "model_weights/" if "model_weights" in self._h5 else ""
+        names = (self._at("model_weights") if root else self._h5).attrs["layer_names"]
+        paths = []
+        for name in map(_text, names):
+            weights = self._at(root + name).attrs["weight_names"]
+            paths.append([f"{root}{name}/{_text(weight)}" for weight in weights])
+        return [found for found in paths if found]
+
+    def _at(self, path: str) -> Any:
+        """Return what stands at a path; no link may leave the file or lead in a ring."""
+        h5py = import_h5py()
+        found = self._h5
+        for name in path.split("/"):
+            link = found.get(name, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                raise ValueError(f"{path} is missing")
+            if not isinstance(link, h5py.HardLink):
+                raise ValueError(f"{path} is a link to somewhere else")
+            found = found[name]
+        return found
+
+    def _array(self, path: str) -> Array:
+        h5py = import_h5py()
+        dataset = self._at(path)
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
+            raise ValueError(f"{path} is no array of floats")
+        if dataset.external or dataset.is_virtual:
+            raise ValueError(f"{path} has its data in another file")
+        for shape in (dataset.shape, dataset.chunks or ()):
+            self._budget.take(math.prod(map(int, shape)) * dataset.dtype.itemsize, path)
+        array: Array = dataset[()]
+        return np.asarray(array, array.dtype.newbyteorder("="))
+
+
+class _Budget:
+    """How many bytes may come out of a file: far more than Keras's own files ever need."""
+
+    def __init__(self, stored: int) -> None:
+        self._left = 16 * stored + 2**26
+
+    def take(self, size: int, what: str) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"{what} would take {size} bytes, far more than the file has")
+
+
+@contextmanager
+def open_keras(path: Path) -> Iterator[KerasFile]:
+    """Open a file of Keras's, whichever kind it is.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or cut off, or unlike what Keras writes. The message names it.
+    OSError
+        If it cannot be read.
+    ModuleNotFoundError
+        If h5py is not installed.
+    """
+    with open(path, "rb") as file:
+        start = file.read(8)
+    budget = _Budget(os.path.getsize(path))
+    if start != _HDF5 and start[:4] != _ZIP:
+        raise ValueError(f"{path}: got neither a .keras nor an HDF5 file")
+    import_h5py()
+    try:
+        if start == _HDF5:
+            with _open_h5(path) as h5:
+                yield KerasFile(h5, _description_of_keras_2(h5), budget)
+        else:
+            config, weights = _unzip(path, budget)
+            with _open_h5(io.BytesIO(weights)) as h5:
+                yield KerasFile(h5, _as_description(config), budget)
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{path}: {error}") from error
+    except Exception as error:  # there is no telling what h5py and zipfile raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def import_h5py() -> Any:
+    """Return the module h5py."""
+    try:
+        import h5py
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "files of Keras's need h5py, which is not installed: pip install 'lstm_ext[keras]'"
+        ) from None
+    return h5py
+
+
+def _open_h5(source: Any) -> Any:
+    try:
+        return import_h5py().File(source, "r")
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"cut off, or not an HDF5 file ({error})") from error
+
+
+def _unzip(path: Path, budget: _Budget) -> tuple[bytes, bytes]:
+    """Return config.json and model.weights.h5."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+
+        def read(name: str) -> bytes:
+            try:
+                info = archive.getinfo(name)
+            except KeyError:
+                raise ValueError(f"{name} is missing") from None
+            plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if not plain or info.flag_bits & 1:
+                raise ValueError(f"{name} is encrypted, or packed in another way than Keras does")
+            budget.take(info.file_size, name)
+            return archive.read(info)
+
+        return read("config.json"), read("model.weights.h5")
+
+
+def _description_of_keras_2(h5: Any) -> Config | None:
+    config = h5.attrs.get("model_config")
+    return None if config is None else _as_description(_text(config))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _as_description(text: str | bytes) -> Config:
+    loads: Callable[[str | bytes], Any] = json.loads
+    try:
+        description = loads(text)
+    except (ValueError, RecursionError):
+        description = None
+    if not isinstance(description, dict):
+        raise ValueError("the description of the model is no JSON object")
+    return description
