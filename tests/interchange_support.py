@@ -39,7 +39,7 @@ def run_layers(model: Model, x: Array, dtype: Any, lstm: Callable[..., Any]) -> 
 
 
 class Comparison:
-    """Many results beside those that another framework computed in float64.
+    """Many results beside those that another framework computed in float64, or in float32.
 
     What roundings do to the models is seen in float32. Float64 rounds 2**29 times more finely; both
     results may err, each by twice as much as usual: four times in all. An error is the root mean
@@ -50,11 +50,17 @@ class Comparison:
     def __init__(self) -> None:
         self._wide: list[list[Array]] = []
         self._single: list[list[Array]] = []
+        self._both_single: list[list[Array]] = []
 
     def add(self, model: Model, x: Array, expected: Array) -> None:
         plain = run_layers(model, x, np.float32, reference.lstm)
         exact = run_layers(model, x, np.float64, reference.lstm)
         assert exact.shape == expected.shape, (exact.shape, expected.shape)
+        if expected.dtype == np.float32:
+            actual = model(x)
+            assert_no_slip(actual, expected, "in float32")
+            self._both_single.append([actual, plain, exact, expected])
+            return
         wide = run_layers(model, x, np.float64, functional.lstm)
         assert_no_slip(wide, expected, "in float64")
         in_float64 = [plain.astype(np.float64), exact, expected]
@@ -67,9 +73,15 @@ class Comparison:
             self._wide.append([actual, *in_float64])
 
     def finish(self) -> None:
-        wide, plain, exact, expected = zip(*self._wide, strict=True)
-        found, allowed = rms_error(wide, expected), 4 * rms_error(plain, exact) * 2.0**-29
-        assert found <= allowed, f"in float64: error {found:.3g}, allowed {allowed:.3g}"
+        for name, results, share in (
+            ("float64", self._wide, 2.0**-29),
+            ("float32", self._both_single, 1.0),
+        ):
+            if results:
+                actual, plain, exact, expected = zip(*results, strict=True)
+                found = rms_error(actual, expected)
+                allowed = 4 * share * rms_error(plain, exact)
+                assert found <= allowed, f"in {name}: error {found:.3g}, allowed {allowed:.3g}"
         if self._single:
             assert_as_accurate(*zip(*self._single, strict=True), "in float32")
 

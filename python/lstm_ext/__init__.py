@@ -21,7 +21,7 @@ from .config import (
     set_num_threads,
     show_config,
 )
-from .interchange import from_keras, from_torch, to_keras, to_torch
+from .interchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
 from .models import Sequential, load_model
 from .quantization import QuantizationError, quantization_error
@@ -44,6 +44,7 @@ __all__ = [
     "callbacks",
     "cuda_available",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "functional",
     "get_num_threads",
@@ -60,5 +61,6 @@ __all__ = [
     "set_random_seed",
     "show_config",
     "to_keras",
+    "to_onnx",
     "to_torch",
 ]
