@@ -21,7 +21,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_version_and_help() -> None:
     assert call("--version").stdout.split() == ["lstm_ext", lstm_ext.__version__]
     text = call("--help").stdout
-    for command in ("demo", "bench", "info"):
+    for command in ("demo", "bench", "convert", "predict", "info"):
         assert command in text
     assert call().returncode == 2
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from . import _cpu
+from .interchange import commands as interchange
 
 __all__ = ["main"]
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, NotImplementedError) as error:
         print(f"lstm-ext {options.command}: {error}", file=sys.stderr)
         return 2
 
@@ -35,6 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="train on a time series and forecast its end"))
     _add_bench(commands.add_parser("bench", help="measure this package beside its peers"))
+    interchange.add_convert(
+        commands.add_parser("convert", help="write a model for another framework")
+    )
+    interchange.add_predict(commands.add_parser("predict", help="run a model file over data"))
     info = commands.add_parser("info", help="what this installation is and what it lacks")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=_info)
