@@ -273,7 +273,7 @@ def after(*nodes: Any, output: str = "z", **options: Any) -> Any:
         "wide": np.ones(UNITS), "last": np.array([-1]), "scalar": np.array(-1),
         "end": np.array([2**40]), "begin": np.array([-(2**40)]), "rate": np.array(0.25),
         "yes": np.array(True), "table": np.ones((9, 2)), "two": np.array([0, 1]),
-        "flat": np.array([-1, 4]), "mixed": np.array([0, -1, 2]),
+        "flat": np.array([-1, 4]), "mixed": np.array([0, -1, 2]), "more": np.array([0, 0, 0, 2]),
     }  # fmt: skip
     constants = {
         name: array.astype(np.float32) if array.dtype == np.float64 else array
@@ -293,18 +293,19 @@ def test_products_sums_and_activations_become_one_dense() -> None:
     assert dense.kernel.shape == (UNITS, 2) and dense.use_bias and dense.activation.name == "silu"
     take = [node("s last zero", "t", "Gather", axis=0), node("t zero", "u", "Squeeze")]
     gemm = node("u k_t b", "p", "Gemm", transB=1)
-    model = from_onnx(after(*take, gemm, node("p rate", "q", "Dropout"), output="q"))
-    lstm, dense, dropout = layers_of(model)
+    model = after(*take, gemm, node("p rate", "q", "Dropout"), output="q")
+    lstm, dense, dropout = layers_of(from_onnx(model))
     assert not lstm.return_sequences and isinstance(dropout, Dropout) and dropout.rate == 0.25
-    np.testing.assert_array_equal(dense.kernel, numpy_helper.to_array(constant(model_of(gemm))).T)
+    np.testing.assert_array_equal(dense.kernel, constant(model, "k_t").T)
+    model = after(*take, node("u k", "p", "Gemm"), output="p")
+    dense = layers_of(from_onnx(model))[1]
+    assert not dense.use_bias
+    np.testing.assert_array_equal(dense.kernel, constant(model, "k"))
 
 
-def model_of(gemm: Any) -> Any:
-    return after(gemm, output="p")
-
-
-def constant(model: Any) -> Any:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == "k_t")
+def constant(model: Any, name: str) -> Array:
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    return numpy_helper.to_array(tensors[name])
 
 
 @pytest.mark.parametrize(
@@ -338,6 +339,10 @@ def test_the_last_step_alone(direction: str, nodes: list[Any]) -> None:
         ([node("k s", "z", "MatMul")], "the constant on the left"),
         ([node("s k_t", "z", "MatMul")], "got weights for 2 features, expected 4"),
         ([node("s k", "p", "MatMul"), node("p wide", "z", "Add")], "a summand of shape"),
+        ([node("s k", "p", "MatMul"), node("p b", "q", "Add"), node("q b", "z", "Add")], "summand"),
+        ([node("s k", "p", "MatMul"), node("p", "q", "Relu"), node("q", "z", "Tanh")], "follow a"),
+        ([node("s k", "p", "MatMul"), node("p", "q", "Relu"), node("q b", "z", "Add")], "follow a"),
+        ([node("h one", "z", "Gather")], "index 1 of an axis of size one"),
         ([node("s k b", "z", "Gemm", alpha=2.0)], "alpha, beta or transA"),
         ([node("s k", "p", "MatMul"), node("p", "z", "Elu", alpha=2.0)], "alpha=2.0"),
         ([node("s k", "p", "MatMul"), node("p", "z", "HardSigmoid")], "alpha=0.2"),
@@ -360,6 +365,7 @@ def test_the_last_step_alone(direction: str, nodes: list[Any]) -> None:
         ([node("s last", "z", "Reshape")], "Reshape that does more"),
         ([node("s flat", "z", "Reshape")], "Reshape that does more"),
         ([node("s mixed", "z", "Reshape")], "Reshape that does more"),
+        ([node("s more", "z", "Reshape")], "Reshape that does more"),
         ([node("c zero", "z", "Squeeze")], "the cell state as the output"),
     ],
 )

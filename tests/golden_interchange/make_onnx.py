@@ -155,9 +155,13 @@ def quantized(store: dict[str, np.ndarray], model: onnx.ModelProto, per_channel:
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / part) for part in ("float.onnx", "small.onnx")]
         onnx.save(model, paths[0])
-        kind = QuantType.QInt8 if per_channel else QuantType.QUInt8
-        quantize_dynamic(*paths, per_channel=per_channel, weight_type=kind)
+        quantize_dynamic(*paths, per_channel=per_channel, weight_type=QuantType.QInt8)
         small = onnx.load(paths[1])
+    if not per_channel:  # the same numbers with a zero point, which the runtime takes as well
+        for weight in small.graph.initializer:
+            if weight.name.endswith(("_quantized", "_zero_point")):
+                shifted = numpy_helper.to_array(weight).astype(np.int32) + 128
+                weight.CopyFrom(numpy_helper.from_array(shifted.astype(np.uint8), weight.name))
     onnx.save(small, HERE / f"onnx_{name}.onnx")
     tensors = {t.name: t for t in small.graph.initializer}
     large = onnx.ModelProto()

@@ -69,11 +69,8 @@ def built(layer: L, arrays: Sequence[Array]) -> L:
     Raises
     ------
     ValueError
-        If they are of another number, kind or shape than its arguments ask for.
+        If they are of another number or other shapes than its arguments ask for.
     """
-    for array in arrays:
-        if array.dtype.kind != "f":
-            raise ValueError(f"{layer.name}: got weights of {array.dtype}, expected floats")
     expected = _expected_shapes(layer, arrays)
     if expected and not arrays:
         raise ValueError(f"{layer.name}: got no weights, as of a layer that was never built")
