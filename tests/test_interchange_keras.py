@@ -401,6 +401,57 @@ def test_weights_that_keras_does_not_write(
     tracemalloc.stop()
 
 
+def test_a_text_is_as_long_as_its_heap_has_it(tmp_path: Path) -> None:
+    """The attribute declares the length of its text once more, and HDF5 would believe it."""
+    path = tmp_path / "m.h5"
+    data = (GOLDEN / "keras_keras_2.h5").read_bytes()
+    start = data.index(b'{"class_name"')
+    heap = data.rindex(b"GCOL", 0, start)
+    declared = data[start - 8 : start - 4] + heap.to_bytes(8, "little")
+    assert data.count(declared) == 1
+    path.write_bytes(data.replace(declared, b"\xff\xff\xff\x7f" + declared[4:]))
+    tracemalloc.start()
+    assert_same_model(from_keras(path), golden("keras_2.h5")[0])
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    path.write_bytes(data.replace(b'{"class_name"', b'["class_name"'))
+    with pytest.raises(ValueError, match=r"m\.h5: it has no description of the model"):
+        from_keras(path)
+    path.write_bytes(data[: start - 8] + bytes([0, 0, 0, 0, 1, 0, 0, 0]) + data[start:])
+    with pytest.raises(ValueError, match=r"m\.h5: it has no description of the model"):
+        from_keras(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h5: h5["model_weights/z/sequential/z/lstm_cell"].move("bias", "b"), "b is none of"),
+        (lambda h5: h5.pop("model_weights/z"), "model_weights/z is missing"),
+        (lambda h5: h5.pop("model_weights"), "holds weights alone"),
+    ],
+)
+def test_files_that_keras_2_does_not_write(
+    tmp_path: Path, change: Callable[[Any], None], message: str
+) -> None:
+    path = tmp_path / "m.h5"
+    path.write_bytes((GOLDEN / "keras_keras_2.h5").read_bytes())
+    with h5py.File(path, "r+") as h5:
+        assert "z" in h5["model_weights"]
+        change(h5)
+    with pytest.raises(ValueError, match=rf"m\.h5: .*{message}"):
+        from_keras(path)
+
+
+def test_keras_2_puts_a_number_behind_names(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    path.write_bytes((GOLDEN / "keras_keras_2.h5").read_bytes())
+    with h5py.File(path, "r+") as h5:
+        group = h5["model_weights/z/sequential/z/lstm_cell"]
+        for name in list(group):
+            group.move(name, f"{name}:0")
+    assert_same_model(from_keras(path), golden("keras_2.h5")[0])
+
+
 # ---- written files ----
 
 

@@ -18,6 +18,7 @@ from ..models import Sequential
 from ..models.saving import nothing_drawn
 
 __all__ = [
+    "add_biases",
     "as_layers",
     "built",
     "check_matrix",
@@ -41,6 +42,12 @@ def reorder_gates(array: Array, order: str, target: str = "ifco") -> Array:
     """
     gates = dict(zip(order, np.split(array, 4), strict=True))
     return np.concatenate([gates[gate] for gate in target])
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def add_biases(first: Array, second: Array) -> Array:
+    """Return the sum of two biases; infinity and NaN flow through."""
+    return np.asarray(first + second)
 
 
 def lstm_from_arrays(

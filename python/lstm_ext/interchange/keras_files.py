@@ -3,7 +3,8 @@
 - ``.keras``: a zip of ``config.json`` and ``model.weights.h5``. Nothing is unpacked to disk.
 - ``.weights.h5``: the latter by itself. A layer's arrays are ``layers/lstm_1/cell/vars/0``, where
   groups count the layers of a class, whatever their names are.
-- ``.h5``: Keras 2's file, with the description as an attribute and arrays by the layers' names.
+- ``.h5``: Keras 2's file, with the description as an attribute, and the arrays of a layer somewhere
+  below ``model_weights/<name>``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._registry import snake_case
-from .keras_config import Config, Entry, group_names
+from .keras_config import Config, Entry, entries, group_names
 
 __all__ = ["KerasFile", "import_h5py", "open_keras"]
 
 Array = NDArray[Any]
 Path = str | os.PathLike[str]
 
+_ARRAYS = ("embeddings", "kernel", "recurrent_kernel", "bias")
 _WITHOUT_WEIGHTS = ("InputLayer", "Dropout")
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
@@ -44,6 +46,7 @@ class KerasFile:
         self._h5 = h5
         self.description = description
         self._budget = budget
+        self._is_keras_2 = "model_weights" in h5
 
     @property
     def groups(self) -> list[str]:
@@ -59,7 +62,7 @@ class KerasFile:
             If the file does not hold them, or holds them otherwise than Keras writes them, or
             holds those of further layers.
         """
-        if "model_weights" in self._h5 or "layer_names" in self._h5.attrs:
+        if self._is_keras_2:
             paths = self._paths_of_keras_2()
         else:
             paths = self._paths([layer.class_name for layer in layers])
@@ -90,13 +93,24 @@ class KerasFile:
         return paths
 
     def _paths_of_keras_2(self) -> list[list[str]]:
-        root = "model_weights/" if "model_weights" in self._h5 else ""
-        names = (self._at("model_weights") if root else self._h5).attrs["layer_names"]
-        paths = []
-        for name in map(_text, names):
-            weights = self._at(root + name).attrs["weight_names"]
-            paths.append([f"{root}{name}/{_text(weight)}" for weight in weights])
-        return [found for found in paths if found]
+        """Return the paths of arrays by the names of the layers that the file describes."""
+        assert self.description is not None
+        layers = [e for e in entries(self.description) if e.class_name not in _WITHOUT_WEIGHTS]
+        return [self._arrays_below(f"model_weights/{layer.name}") for layer in layers]
+
+    def _arrays_below(self, path: str) -> list[str]:
+        """Return the paths of a layer's arrays, which lie some groups deeper, in Keras's order."""
+        h5py = import_h5py()
+        names = list(self._at(path))
+        while len(names) == 1 and isinstance(self._at(f"{path}/{names[0]}"), h5py.Group):
+            path = f"{path}/{names[0]}"
+            names = list(self._at(path))
+        order = {name: index for index, name in enumerate(_ARRAYS)}
+        for name in names:
+            if name.removesuffix(":0") not in order:
+                raise ValueError(f"{path}/{name} is none of {', '.join(_ARRAYS)}")
+        names.sort(key=lambda name: order[name.removesuffix(":0")])
+        return [f"{path}/{name}" for name in names]
 
     def _at(self, path: str) -> Any:
         """Return what stands at a path; no link may leave the file or lead in a ring."""
@@ -158,7 +172,8 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
     try:
         if start == _HDF5:
             with _open_h5(path) as h5:
-                yield KerasFile(h5, _description_of_keras_2(h5), budget)
+                found = _description_of_keras_2(path) if "model_weights" in h5 else None
+                yield KerasFile(h5, found, budget)
         else:
             config, weights = _unzip(path, budget)
             with _open_h5(io.BytesIO(weights)) as h5:
@@ -207,13 +222,39 @@ def _unzip(path: Path, budget: _Budget) -> tuple[bytes, bytes]:
         return read("config.json"), read("model.weights.h5")
 
 
-def _description_of_keras_2(h5: Any) -> Config | None:
-    config = h5.attrs.get("model_config")
-    return None if config is None else _as_description(_text(config))
+def _description_of_keras_2(path: Path) -> Config:
+    """Return what the attribute model_config says.
+
+    HDF5 keeps a text of any length in a heap, and believes the length that the attribute declares.
+    Here the heaps are read by themselves, where no text is longer than the file.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    for text in _heap_objects(data):
+        if text.startswith(b"{"):
+            description = _as_description(text.rstrip(b"\0"))
+            if "class_name" in description and "config" in description:
+                return description
+    raise ValueError("it has no description of the model")
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _heap_objects(data: bytes) -> Iterator[bytes]:
+    """Yield the objects in the global heaps of an HDF5 file (its specification, III.E)."""
+    start = data.find(b"GCOL")
+    while start >= 0:
+        stop = min(start + max(_int(data, start + 8), 16), len(data))
+        at = start + 16
+        while at + 16 <= stop and data[at : at + 2] != b"\0\0":  # 0 is the free space at the end
+            length = _int(data, at + 8)
+            if length > stop - at - 16:
+                break
+            yield data[at + 16 : at + 16 + length]
+            at += 16 + -(-length // 8) * 8
+        start = data.find(b"GCOL", stop)
+
+
+def _int(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")
 
 
 def _as_description(text: str | bytes) -> Config:

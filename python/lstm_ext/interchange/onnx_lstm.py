@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..layers import LSTM
-from .building import check_matrix, lstm_from_arrays, reorder_gates
+from .building import add_biases, check_matrix, lstm_from_arrays, reorder_gates
 from .onnx_model import Graph, attributes, operator, optional_input
 
 __all__ = ["OPERATORS", "ORDER", "OnnxLSTM", "read_lstm"]
@@ -76,7 +76,7 @@ def read_lstm(graph: Graph, node: Any, data: str | None = None) -> OnnxLSTM:
     if optional_input(node, 3):
         both = _constant(graph, node, 3, "B", (1, 8 * units))[0]
         w_bias, r_bias = (reorder_gates(part, ORDER) for part in np.split(both, 2))
-        bias = w_bias + r_bias
+        bias = add_biases(w_bias, r_bias)
     layout = int(options.get("layout", 0))
     return OnnxLSTM(kernel, recurrent_kernel, bias, reverse, layout, str(node.name))
 

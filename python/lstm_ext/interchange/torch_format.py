@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..layers import LSTM, Dropout, Layer
 from ..models import Sequential, safetensors
-from .building import as_layers, check_matrix, lstm_from_arrays, naming
+from .building import add_biases, as_layers, check_matrix, lstm_from_arrays, naming
 
 __all__ = ["from_torch", "to_torch"]
 
@@ -178,7 +178,7 @@ def _layer(arrays: Mapping[str, Any], suffix: str, size: int | None) -> LSTM:
     check_matrix(w_ih, names[0], (4 * units, size))
     for name, bias in zip(names[2:], biases, strict=True):
         check_matrix(bias, name, (4 * units,))
-    total = sum(biases[1:], biases[0]) if biases else None
+    total = add_biases(biases[0], biases[1]) if biases else None
     return lstm_from_arrays(w_ih.T, w_hh.T, total, return_sequences=True)
 
 
