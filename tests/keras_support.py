@@ -1,0 +1,58 @@
+"""For tests of Keras's files: recorded results, changed files, a model of every layer."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interchange_support import GOLDEN
+from lstm_ext import LSTM, Dense, Dropout, Embedding, Input, Sequential, from_keras
+from support import Array
+
+CASES = ["functional.keras", "keras_2.h5", "sequential.keras", "weights.weights.h5"]
+
+
+def golden(case: str) -> tuple[Any, Array, Array]:
+    with np.load(GOLDEN / "keras.npz") as file:
+        x, output = file[f"{case}/x"], file[f"{case}/output"]
+    model = None
+    if case == "weights.weights.h5":
+        stack = [LSTM(3, return_sequences=True), LSTM(3), Dense(2, "sigmoid")]
+        model = Sequential([Input((None, 3)), *stack])
+    return from_keras(GOLDEN / f"keras_{case}", model), x, output
+
+
+def config_of(case: str) -> dict[str, Any]:
+    with zipfile.ZipFile(GOLDEN / f"keras_{case}") as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def write(path: Path, config: Any, weights: bytes | None = None, **options: Any) -> Path:
+    """Write a .keras file with the weights of the sequential one."""
+    with zipfile.ZipFile(GOLDEN / "keras_sequential.keras") as archive:
+        weights = weights or archive.read("model.weights.h5")
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
+        archive.writestr("model.weights.h5", weights)
+    return path
+
+
+def every_layer(dtype: str = "float32") -> Sequential:
+    denses = [
+        Dense(4, activation, use_bias=activation != "relu", dtype=dtype)
+        for activation in ("relu", "softmax", "gelu", None)
+    ]
+    return Sequential(
+        [
+            Input((None,), dtype="int32"),
+            Embedding(9, 4, dtype=dtype),
+            LSTM(5, return_sequences=True, name="first", dtype=dtype),
+            Dropout(0.2, seed=3, dtype=dtype),
+            *denses,
+            LSTM(4, go_backwards=True, use_bias=False, kernel_initializer="he_normal", dtype=dtype),
+        ]
+    )  # fmt: skip
