@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lstm_ext import LSTM, Dense, Embedding, Sequential, functional, reference
 from support import Array, assert_as_accurate, assert_no_slip, rms_error
@@ -91,6 +92,17 @@ def assert_computes(model: Model, x: Array, expected: Array) -> None:
     comparison = Comparison()
     comparison.add(model, x, expected)
     comparison.finish()
+
+
+def count_wrong_models(model: Model, x: Array, expected: Array) -> int:
+    """Assert that no wrong model computes what is expected of the right one; count them."""
+    count = 0
+    for name, wrong in wrong_models(model):
+        count += 1
+        with pytest.raises(AssertionError):
+            assert_computes(wrong, x, expected)
+            pytest.fail(name)
+    return count
 
 
 def wrong_models(model: Model) -> Iterator[tuple[str, Model]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interchange_support import GOLDEN, assert_computes, assert_same_model, wrong_models
+from interchange_support import GOLDEN, assert_computes, assert_same_model, count_wrong_models
 from keras_support import CASES, every_layer, golden
 from lstm_ext import LSTM, Dense, Embedding, Input, Sequential, from_keras, to_keras
 
@@ -23,12 +23,7 @@ def test_computes_what_keras_computed(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_wrong_computes_what_keras_computed(case: str) -> None:
     model, x, output = golden(case)
-    count = 0
-    for name, wrong in wrong_models(model):
-        count += 1
-        with pytest.raises(AssertionError):
-            assert_computes(wrong, x, output)
-            pytest.fail(name)
+    count = count_wrong_models(model, x, output)
     assert count >= {"sequential.keras": 25, "functional.keras": 24}.get(case, 27)
 
 

@@ -13,8 +13,8 @@ from interchange_support import (
     Model,
     assert_computes,
     assert_same_model,
+    count_wrong_models,
     layers_of,
-    wrong_models,
 )
 from lstm_ext import (
     LSTM,
@@ -53,12 +53,7 @@ def test_computes_what_was_computed(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_wrong_computes_what_was_computed(case: str) -> None:
     model, x, output = golden(case)
-    count = 0
-    for name, wrong in wrong_models(model):
-        count += 1
-        with pytest.raises(AssertionError):
-            assert_computes(wrong, x, output)
-            pytest.fail(name)
+    count = count_wrong_models(model, x, output)
     assert count >= {"directions": 29, "torch_new_words": 27, "torch_old_words": 27}.get(case, 24)
     for layer in layers_of(model):
         if isinstance(layer, LSTM):

@@ -17,8 +17,8 @@ from interchange_support import (
     assert_computes,
     assert_same_model,
     broken_files,
+    count_wrong_models,
     layers_of,
-    wrong_models,
 )
 from lstm_ext import LSTM, Dense, Dropout, Sequential, from_torch, to_torch
 from lstm_ext.models import safetensors
@@ -55,12 +55,7 @@ def test_computes_what_torch_computed(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_wrong_computes_what_torch_computed(case: str) -> None:
     model, x, output = golden(case)
-    count = 0
-    for name, wrong in wrong_models(model):
-        count += 1
-        with pytest.raises(AssertionError):
-            assert_computes(wrong, x, output)
-            pytest.fail(name)
+    count = count_wrong_models(model, x, output)
     assert count >= (24, 26)[case in ("square", "three_layers")]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_ext import config, functional
+from lstm_ext import _cpu, config, functional
 from support import Array, Problem, assert_same_bits, make_problem, run, run_python
 
 TASKS = Path("/proc/self/task")
@@ -183,6 +183,29 @@ for num_threads in (2, 3, 2, 3, None):
     print(threads() - at_first, end=" ")
 """
     assert run_script(script, LSTM_EXT_NUM_THREADS="3").split() == ["0", "1", "2", "2", "2", "2"]
+
+
+@pytest.mark.parametrize("weights_dtype", [None, "bfloat16", "int8"])
+def test_streams_that_share_a_step_give_the_bits_of_a_call(
+    num_threads: int, weights_dtype: str | None
+) -> None:
+    """Threads take blocks of units as they come, in another order in every second step."""
+    problem = make_problem(3, 7, 300, 520)
+    weights = functional.pack(*problem.weights, weights_dtype=weights_dtype)
+    expected = functional.lstm(problem.x, weights, num_threads=1)[0]
+
+    def steps() -> Array:
+        stream = _cpu.Stream(weights, 3)
+        outputs = [stream.step(np.ascontiguousarray(problem.x[:, t])) for t in range(7)]
+        return np.stack(outputs, axis=1)
+
+    for count in (1, 2, 3, 20):
+        config.set_num_threads(count)
+        for _ in range(10):
+            assert np.array_equal(steps(), expected)
+        with ThreadPoolExecutor(3) as callers:
+            for outputs in callers.map(lambda _: steps(), range(6)):
+                assert np.array_equal(outputs, expected)
 
 
 def test_no_thread_spins_after_a_call() -> None:
