@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/partition.hpp"
+#include "cpu/shares.hpp"
 #include "cpu/threads.hpp"
 #include "lstm.hpp"
 
@@ -62,14 +63,20 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
   args.output = output;
   args.output_row_stride = w.hidden_size();
   Team team(multiply_adds({batch_size_, 1, w.input_size(), w.hidden_size()}), num_threads);
-  team.run([&](int member) {
-    const Range blocks = split(w.num_blocks(), team.size(), member);
+  const auto run = [&](int64_t begin, int64_t end) {
     StepArgs<F> own = args;
-    own.block_begin = blocks.begin;
-    own.block_end = blocks.end;
-    own.totals = part(kTotals) + blocks.begin * batch_size_ * kNumGates * w.kernels().lanes;
+    own.block_begin = begin;
+    own.block_end = end;
+    own.totals = part(kTotals) + begin * batch_size_ * kNumGates * w.kernels().lanes;
     w.kernels().step(own);
-  });
+  };
+  if (team.size() == 1) {
+    run(0, w.num_blocks());
+  } else {
+    Shares shares(w.num_blocks(), team.size(), args.descending);
+    team.run_with_late(
+        [&](int member) { shares.work(member, [&](int64_t block) { run(block, block + 1); }); });
+  }
   current_ = 1 - current_;
 }
 

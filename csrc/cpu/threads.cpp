@@ -172,11 +172,12 @@ struct Pool {
   std::mutex mutex;  // guards what follows
   std::condition_variable wake, done;
   uint64_t job = 0;
-  int wanted = 0;               // workers that take part in the job
-  std::atomic<int> running{0};  // of these, not yet finished
+  int wanted = 0;                // workers that may take part in the job
+  int started = 0;               // those that do
+  std::atomic<int> finished{0};  // of these, done
   int caller_processor = -1;
-  void (*function)(void*, int) = nullptr;
-  void* argument = nullptr;
+  void (*function)(const void*, int) = nullptr;
+  const void* argument = nullptr;
   int workers = 0;
 
   void work(int member) {
@@ -186,14 +187,15 @@ struct Pool {
       wake.wait(lock, [&] { return job != seen && member <= wanted; });
       seen = job;
       const auto f = function;
-      void* const a = argument;
+      const void* const a = argument;
       const int callers = caller_processor;
+      ++started;
       lock.unlock();
       leave_processor(callers);
       f(a, member);
-      const bool last = running.fetch_sub(1, std::memory_order_acq_rel) == 1;
+      finished.fetch_add(1, std::memory_order_release);
       lock.lock();
-      if (last) done.notify_one();  // under the lock, so that it cannot fall before the wait
+      done.notify_one();  // under the lock, so that it cannot fall before the wait
     }
   }
 
@@ -265,7 +267,7 @@ Team::~Team() {
   pool_->in_use.unlock();
 }
 
-void Team::run_on_all(void (*function)(void*, int), void* argument) {
+void Team::run_on_all(void (*function)(const void*, int), const void* argument, bool with_late) {
   if (size_ > 1) {
     {
       const std::lock_guard<std::mutex> lock(pool_->mutex);
@@ -273,14 +275,21 @@ void Team::run_on_all(void (*function)(void*, int), void* argument) {
       pool_->function = function;
       pool_->argument = argument;
       pool_->wanted = size_ - 1;
-      pool_->running.store(size_ - 1, std::memory_order_relaxed);
+      pool_->started = 0;
+      pool_->finished.store(0, std::memory_order_relaxed);
       ++pool_->job;
     }
     pool_->wake.notify_all();
   }
   function(argument, 0);
   if (size_ == 1) return;
-  const auto finished = [&] { return pool_->running.load(std::memory_order_acquire) == 0; };
+  int expected = size_ - 1;
+  if (with_late) {
+    const std::lock_guard<std::mutex> lock(pool_->mutex);
+    pool_->wanted = 0;
+    expected = pool_->started;
+  }
+  const auto finished = [&] { return pool_->finished.load(std::memory_order_acquire) == expected; };
   if (spin_until(finished)) return;
   stalls.fetch_add(1, std::memory_order_relaxed);
   std::unique_lock<std::mutex> lock(pool_->mutex);
