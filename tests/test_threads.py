@@ -226,10 +226,14 @@ print(time.process_time() - before)
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="reads affinities, as on Linux")
 def test_threads_keep_the_affinity_of_the_process() -> None:
-    """A worker that finds itself on its caller's processor moves, and is then free again."""
-    problem = make_problem(1, 40, 128, 256)
-    for _ in range(200):
-        functional.lstm(problem.x, *problem.weights, num_threads=2)
+    """A worker that finds itself on its caller's processor moves, and is then free again.
+
+    With more threads than processors some must find themselves there.
+    """
+    count = len(os.sched_getaffinity(0)) + 2
+    problem = make_problem(64, 8, 128, 256)  # rows are shared out: nobody waits for anybody
+    for _ in range(100):
+        functional.lstm(problem.x, *problem.weights, num_threads=count)
     affinities = {
         frozenset(os.sched_getaffinity(int(t.name))) for t in Path("/proc/self/task").iterdir()
     }
@@ -346,6 +350,37 @@ for _ in range(20000):
 print(resident() - before)
 """
     assert int(run_script(script)) < 2**19
+
+
+@needs_proc
+def test_memory_kept_of_large_weights_is_bounded_and_usable() -> None:
+    """Of 450 MiB in blocks of many sizes 64 MiB may stay; weights in used memory are as good."""
+    script = """
+def resident():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+call(1, 1, 8)
+before = resident()
+for units in range(560, 1200, 20):
+    kernel = np.ones((1, 4 * units), np.float32)
+    functional.pack(kernel, np.ones((units, 4 * units), np.float32))
+print(resident() - before, end=" ")
+
+def fresh_and_used(units):
+    for value in (0.001, 0.002):
+        kernel = np.full((1, 4 * units), value, np.float32)
+        recurrent = np.full((units, 4 * units), value, np.float32)
+        x = np.ones((1, 3, 1), np.float32)
+        last = functional.lstm(x, functional.pack(kernel, recurrent))[1]
+    return last
+
+print(np.array_equal(fresh_and_used(700), fresh_and_used(700)))
+"""
+    grown, same = run_script(script).split()
+    assert int(grown) < 80 * 2**20
+    assert same == "True"
 
 
 def test_an_instruction_set_can_be_forced(isa: str) -> None:

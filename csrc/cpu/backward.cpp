@@ -69,7 +69,7 @@ class TimeLoop {
       : plan_(plan),
         call_(plan.call),
         kernels_(plan.weights.kernels()),
-        panels_(plan.recurs(call_) ? plan.weights.w_hh_transposed().panels : nullptr),
+        panels_(BackwardPlan<T>::recurs(call_) ? plan.weights.w_hh_transposed().panels : nullptr),
         d_h_(d_h),
         d_c_(d_c),
         rows_(split(call_.shape.batch_size, plan.grid.row_groups, member / plan.grid.unit_groups)),

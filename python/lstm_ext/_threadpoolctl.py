@@ -49,9 +49,8 @@ def _register(threadpoolctl: ModuleType) -> None:
 
         def set_additional_attributes(self) -> None:
             self.architecture: str | None = None
-            with suppress(
-                ValueError
-            ):  # LSTM_EXT_ISA may name none that runs; our calls will say so
+            # LSTM_EXT_ISA may name none that runs: our calls will say so.
+            with suppress(ValueError):
                 self.architecture = _cpu.chosen_isa()
 
         def get_num_threads(self) -> int:

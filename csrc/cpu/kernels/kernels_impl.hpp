@@ -147,8 +147,8 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
   const int64_t column = panel * g.panel_width;
   const int64_t panel_size = groups_in<W>(g.k) * W::kGroup * g.panel_width;
   const bool from_c = g.accumulate || k0 > 0;
-  if (from_c &&
-      R >= 3) {  // c lies far away where it is large, and is wanted when the sums are done
+  // A large c lies far away, and is wanted as soon as the sums are done.
+  if (from_c && R >= 3) {
     for (int r = 0; r < R; ++r) {
       const T* c = g.c + (row + r) * g.c_row_stride + column;
       LSTM_EXT_UNROLL
