@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .variants import LayerNorm
+
 __all__ = ["Gradients", "lstm", "lstm_vjp"]
 
 Array = NDArray[Any]
@@ -33,7 +35,10 @@ Outputs = tuple[Array, Array, Array]
 
 
 class Gradients(NamedTuple):
-    """The gradients of everything that went into an LSTM, each of its argument's shape."""
+    """The gradients of everything that went into an LSTM, each of its argument's shape.
+
+    None stands where there was no argument.
+    """
 
     x: Array
     kernel: Array
@@ -41,6 +46,9 @@ class Gradients(NamedTuple):
     bias: Array | None
     h0: Array
     c0: Array
+    peephole: Array | None = None
+    projection_kernel: Array | None = None
+    layer_norm: LayerNorm | None = None
 
 
 Backward = Callable[..., Gradients]
