@@ -199,13 +199,8 @@ def test_bad_arguments(call: Any, error: type[Exception], message: str) -> None:
 @pytest.mark.parametrize(
     ("make_layer", "name"),
     [
-        (lambda: LSTM(3, dropout=0.1), "dropout=0.1"),
-        (lambda: LSTM(3, recurrent_dropout=0.1), "recurrent_dropout=0.1"),
-        (lambda: LSTM(3, activation="relu"), "activation='relu'"),
-        (lambda: LSTM(3, recurrent_activation="hard_sigmoid"), "recurrent_activation"),
         (lambda: LSTM(3, kernel_regularizer="l2"), "kernel_regularizer='l2'"),
         (lambda: Dense(3, bias_constraint="x"), "bias_constraint='x'"),
-        (lambda: Embedding(3, 4, mask_zero=True), "mask_zero=True"),
         (lambda: Dense(3, activity_regularizer="l1"), "activity_regularizer='l1'"),
     ],
 )

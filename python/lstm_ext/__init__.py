@@ -22,7 +22,7 @@ from .config import (
     show_config,
 )
 from .interchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
-from .layers import LSTM, Dense, Dropout, Embedding, Input, Layer
+from .layers import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Layer, Masking
 from .models import Sequential, load_model
 from .quantization import QuantizationError, quantization_error
 from .random import set_random_seed
@@ -31,11 +31,13 @@ _threadpoolctl.register_when_imported()
 
 __all__ = [
     "LSTM",
+    "Bidirectional",
     "Dense",
     "Dropout",
     "Embedding",
     "Input",
     "Layer",
+    "Masking",
     "QuantizationError",
     "Sequential",
     "__version__",

@@ -55,6 +55,9 @@ class Metric(Configurable):
     #: Which way is better, for callbacks that wait for it.
     larger_is_better: ClassVar[bool] = False
 
+    #: Whether the mask of a model's outputs is its `sample_weight`.
+    masked: ClassVar[bool] = True
+
     def __init__(self, name: str | None = None, **unsupported: Any) -> None:
         check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
         self.name = snake_case(type(self).__name__) if name is None else name
@@ -151,7 +154,12 @@ class MeanSquaredError(_Compared):
 
 
 class RootMeanSquaredError(MeanSquaredError):
-    """The square root of the mean squared error over everything taken in."""
+    """The square root of the mean squared error over everything taken in.
+
+    In a model that masks its outputs, it is the one metric that counts what is masked, as in Keras.
+    """
+
+    masked = False
 
     def result(self) -> float:
         """Return the value over everything taken in; 0 if nothing was."""

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .layers import LSTM
+from .layers import LSTM, Bidirectional
 from .models import Sequential
+from .models.sequential import lstm_layers
 
 __all__ = ["QuantizationError", "quantization_error"]
 
 Array = NDArray[Any]
+Model = LSTM | Bidirectional | Sequential
 
 
 class QuantizationError(NamedTuple):
@@ -38,13 +40,13 @@ class QuantizationError(NamedTuple):
 
 
 def quantization_error(
-    model: LSTM | Sequential, x: ArrayLike, weights_dtype: str | None = None
+    model: Model, x: ArrayLike, weights_dtype: str | None = None
 ) -> QuantizationError:
     """Run inputs with full and with small weights, and compare the outputs.
 
     Parameters
     ----------
-    model : LSTM or Sequential
+    model : LSTM, Bidirectional or Sequential
         Built. It is left as it was, and a kept state is not touched.
     x : array
         Inputs such as it will meet.
@@ -60,12 +62,11 @@ def quantization_error(
     TypeError, ValueError
         If the model is neither, has no LSTM, or nothing says which small weights are meant.
     """
-    if not isinstance(model, (LSTM, Sequential)):
-        raise TypeError(f"model: got {model!r}, expected an LSTM or a Sequential")
+    if not isinstance(model, (LSTM, Bidirectional, Sequential)):
+        raise TypeError(f"model: got {model!r}, expected an LSTM, Bidirectional or Sequential")
     if not model.built:
         raise ValueError(f"model: {model.name} is not built; build or call it first")
-    layers = [model] if isinstance(model, LSTM) else model.layers
-    layers = [layer for layer in layers if isinstance(layer, LSTM)]
+    layers = lstm_layers(model.layers if isinstance(model, Sequential) else [model])
     if not layers:
         raise ValueError(f"model: {model.name} has no LSTM, expected at least one")
     if weights_dtype is None:
@@ -108,6 +109,8 @@ def _weights_of(layers: list[LSTM], weights_dtype: str | None) -> Iterator[None]
             layer._state = state
 
 
-def _outputs(model: LSTM | Sequential, x: ArrayLike) -> Array:
+def _outputs(model: Model, x: ArrayLike) -> Array:
     result = model(x)
+    if isinstance(model, Bidirectional) and model.merge_mode is None:
+        return np.concatenate([np.ravel(output) for output in result[:2]], dtype=np.float64)
     return np.asarray(result[0] if isinstance(result, tuple) else result, np.float64)

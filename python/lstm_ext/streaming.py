@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _cpu, functional
+from .variants import Cell, LayerNorm
 
 __all__ = ["ModelStream", "Stream"]
 
@@ -26,47 +27,69 @@ class Stream:
     Parameters
     ----------
     weights : sequence of arrays
-        kernel (I, 4H), recurrent_kernel (H, 4H) and perhaps bias (4H), all float32 or all float64.
+        kernel (I, 4H), recurrent_kernel (P, 4H) and perhaps bias (4H), all float32 or all float64.
+        P is H, unless there is a projection.
     batch_size : int
         How many sequences, B.
-    weights_dtype : "bfloat16" or "int8", optional
+    peephole, projection_kernel, layer_norm, cell, weights_dtype
         As in `functional.pack`.
 
     Attributes
     ----------
     step : callable
-        ``step(x, out=None) -> output``: x (B, I) and output (B, H), of the dtype of the weights.
+        ``step(x, out=None) -> output``: x (B, I) and output (B, P), of the dtype of the weights.
         Given `out`, a contiguous array, nothing is allocated. A TypeError or ValueError names what
         does not fit; the state is as before then.
     """
 
-    __slots__ = ("_native", "_weights", "batch_size", "step", "weights_dtype")
+    __slots__ = ("_native", "_options", "_weights", "batch_size", "step")
 
     step: Callable[..., Array]
 
     def __init__(
-        self, weights: Sequence[Array], batch_size: int = 1, *, weights_dtype: str | None = None
+        self,
+        weights: Sequence[Array],
+        batch_size: int = 1,
+        *,
+        peephole: Array | None = None,
+        projection_kernel: Array | None = None,
+        layer_norm: LayerNorm | None = None,
+        cell: Cell | None = None,
+        weights_dtype: str | None = None,
     ) -> None:
         self._weights = tuple(np.array(w) for w in weights)
+        self._options: dict[str, Any] = {
+            "peephole": None if peephole is None else np.array(peephole),
+            "projection_kernel": None if projection_kernel is None else np.array(projection_kernel),
+            "layer_norm": None if layer_norm is None else LayerNorm(*map(np.array, layer_norm)),
+            "cell": cell,
+            "weights_dtype": weights_dtype,
+        }
         self.batch_size = batch_size
-        self.weights_dtype = weights_dtype
-        packed = functional.pack(*self._weights, weights_dtype=weights_dtype)
+        packed = functional.pack(*self._weights, **self._options)
         self._native = _cpu.Stream(packed, batch_size)
         # The native method itself: a Python function between would cost as much as a small step.
         self.step = self._native.step
 
     @property
+    def weights_dtype(self) -> str | None:
+        """How the weights are stored, None for their own dtype."""
+        dtype: str | None = self._options["weights_dtype"]
+        return dtype
+
+    @property
     def state(self) -> State:
-        """H and c, (B, H) each: copies. Setting them takes such a pair."""
+        """H and c, (B, P) and (B, H): copies. Setting them takes such a pair."""
         return self._native.state()
 
     @state.setter
     def state(self, value: tuple[ArrayLike, ArrayLike]) -> None:
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise ValueError(f"state: got {value!r}, expected a pair (h, c)")
-        shape = (self.batch_size, self._weights[1].shape[0])
+        outputs, columns = self._weights[1].shape
         parts = []
-        for name, given in zip(("h", "c"), value, strict=True):
+        for name, given, size in zip(("h", "c"), value, (outputs, columns // 4), strict=True):
+            shape = (self.batch_size, size)
             array = np.asarray(given)
             if array.dtype.kind not in "fiu" or array.shape != shape:
                 got = f"an array of {array.dtype} of shape {array.shape}"
@@ -91,18 +114,20 @@ class Stream:
         return self._with_state(self.state)
 
     def _with_state(self, state: State) -> Stream:
-        stream = Stream(self._weights, self.batch_size, weights_dtype=self.weights_dtype)
+        stream = Stream(self._weights, self.batch_size, **self._options)
         stream._native.set_state(*state)
         return stream
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._weights, self.batch_size, self.weights_dtype, self.state)
+        return _restore, (self._weights, self.batch_size, self._options, self.state)
 
 
 def _restore(
-    weights: Sequence[Array], batch_size: int, weights_dtype: str | None, state: State
+    weights: Sequence[Array], batch_size: int, options: dict[str, Any], state: State
 ) -> Stream:
-    return Stream(weights, batch_size, weights_dtype=weights_dtype)._with_state(state)
+    stream = Stream(weights, batch_size, **options)
+    stream.state = state
+    return stream
 
 
 def _row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int64]:

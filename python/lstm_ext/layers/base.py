@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -53,6 +54,9 @@ class Layer:
     #: Classes by name, for `from_config` of a model; filled as subclasses are defined.
     classes: ClassVar[dict[str, type[Layer]]] = {}
 
+    #: Whether the layer takes a mask, (B, T) bools that say which steps count, or lets one pass.
+    supports_masking: ClassVar[bool] = False
+
     def __init_subclass__(cls) -> None:
         Layer.classes[cls.__name__] = cls
 
@@ -91,12 +95,30 @@ class Layer:
         """Return the shape of the output for an input of that shape."""
         raise NotImplementedError
 
-    def __call__(self, x: ArrayLike, *, training: bool = False) -> Any:
-        """Return the layer's output."""
+    def compute_mask(self, inputs: ArrayLike, mask: Array | None = None) -> Array | None:
+        """Return the mask of the output for the input and its mask.
+
+        By default it is the same. A layer that supports none drops it with a warning, as in Keras.
+        """
+        if mask is None or self.supports_masking:
+            return mask
+        warnings.warn(
+            f"{self.name} of the class {type(self).__name__} does not support masking: the mask of "
+            "its input ends there",
+            stacklevel=2,
+        )
+        return None
+
+    def __call__(
+        self, x: ArrayLike, *, mask: ArrayLike | None = None, training: bool = False
+    ) -> Any:
+        """Return the layer's output. A mask changes nothing in a layer that knows no steps."""
         inputs = self.prepare(x)
         return self._forward(inputs, training)
 
-    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+    def vjp(
+        self, x: Array, training: bool = True, mask: Array | None = None
+    ) -> tuple[Array, LayerBackward]:
         """Return the output for a prepared input, and what carries gradients back."""
         raise NotImplementedError
 
@@ -119,6 +141,11 @@ class Layer:
             with changing:
                 if not self.built:
                     self.build(input_shape)
+
+    @property
+    def inner_layers(self) -> list[Layer]:
+        """The layers of which this one is made, if it is."""
+        return []
 
     # ---- weights ----
 
@@ -254,6 +281,19 @@ def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any] | None) -> Arra
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: got an array of {array.dtype}, expected real numbers")
     return array if dtype is None else array.astype(dtype)
+
+
+def as_mask(value: ArrayLike | None, name: str = "mask") -> Array | None:
+    """Return a mask as an array of bools, converting numbers as Keras does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does not hold numbers, or is ragged.
+    """
+    if value is None or (type(value) is np.ndarray and value.dtype == np.bool_):
+        return value
+    return as_numbers(value, name, np.dtype(np.bool_))
 
 
 def check_size(value: Any, name: str) -> int:

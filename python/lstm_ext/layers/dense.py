@@ -47,6 +47,8 @@ class Dense(Layer):
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
 
+    supports_masking = True
+
     kernel = Weight("The weights, (I, units); read-only.")
     bias = Weight("The bias, (units,), read-only; None without `use_bias`.")
 
@@ -90,7 +92,9 @@ class Dense(Layer):
     def _forward(self, x: Array, training: bool) -> Array:
         return self.activation(self._linear(self._rows(x))).reshape(*x.shape[:-1], self.units)
 
-    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+    def vjp(
+        self, x: Array, training: bool = True, mask: Array | None = None
+    ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back."""
         rows = self._rows(x)
         z = self._linear(rows)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import random
 from .base import Layer, LayerBackward, Shape, check_rate
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "dropout_factors"]
 
 Array = NDArray[Any]
 
@@ -33,6 +33,8 @@ class Dropout(Layer):
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
 
+    supports_masking = True
+
     def __init__(
         self,
         rate: float,
@@ -51,22 +53,23 @@ class Dropout(Layer):
         return input_shape
 
     def _forward(self, x: Array, training: bool) -> Array:
-        return x * self._mask(x) if training and self.rate else x
+        return x * self._factors(x) if training and self.rate else x
 
-    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+    def vjp(
+        self, x: Array, training: bool = True, mask: Array | None = None
+    ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back through the same mask."""
         if not (training and self.rate):
             return x, lambda dy, need_x: (dy, [])
-        mask = self._mask(x)
-        return x * mask, lambda dy, need_x: (dy * mask, [])
+        factors = self._factors(x)
+        return x * factors, lambda dy, need_x: (dy * factors, [])
 
-    def _mask(self, x: Array) -> Array:
+    def _factors(self, x: Array) -> Array:
         shape: Sequence[int | None] = self.noise_shape or x.shape
         if len(shape) != x.ndim:
             raise ValueError(f"noise_shape: got {shape}, expected {x.ndim} axes for x {x.shape}")
         sizes = [x.shape[i] if size is None else size for i, size in enumerate(shape)]
-        kept = (self._generator or random.generator()).random(sizes) >= self.rate
-        return np.asarray(kept * x.dtype.type(1 / (1 - self.rate) if self.rate < 1 else 0))
+        return dropout_factors(self._generator or random.generator(), sizes, self.rate, x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one."""
@@ -77,3 +80,11 @@ class Dropout(Layer):
             "noise_shape": noise_shape,
             "seed": self.seed,
         }
+
+
+def dropout_factors(
+    generator: np.random.Generator, shape: Sequence[int], rate: float, dtype: np.dtype[Any]
+) -> Array:
+    """Return zeros at the rate, and 1 / (1 - rate) elsewhere."""
+    kept = generator.random(shape) >= rate
+    return np.asarray(kept * dtype.type(1 / (1 - rate) if rate < 1 else 0))

@@ -20,7 +20,6 @@ Array = NDArray[Any]
 _UNSUPPORTED = {
     "embeddings_regularizer": None,
     "embeddings_constraint": None,
-    "mask_zero": False,
     "weights": None,
     "lora_rank": None,
     "lora_alpha": None,
@@ -39,6 +38,8 @@ class Embedding(Layer):
         The size of a row.
     embeddings_initializer
         A name, config or object of `lstm_ext.initializers`.
+    mask_zero : bool
+        Whether 0 stands for no thing: the layers that follow are told to skip it.
     seed : int, optional
         Seeds the initializer if it has no seed of its own.
     **options
@@ -53,6 +54,7 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         *,
+        mask_zero: bool = False,
         seed: int | None = None,
         **options: Any,
     ) -> None:
@@ -66,6 +68,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(
             embeddings_initializer, "embeddings_initializer"
         )
+        self.mask_zero = bool(mask_zero)
         self.seed = seed
 
     def build(self, input_shape: Shape) -> None:
@@ -92,7 +95,13 @@ class Embedding(Layer):
     def _forward(self, x: Array, training: bool) -> Array:
         return self._weights["embeddings"][x]
 
-    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+    def compute_mask(self, inputs: ArrayLike, mask: Array | None = None) -> Array | None:
+        """Return where the numbers are not 0, with `mask_zero`."""
+        return np.asarray(inputs) != 0 if self.mask_zero else super().compute_mask(inputs, mask)
+
+    def vjp(
+        self, x: Array, training: bool = True, mask: Array | None = None
+    ) -> tuple[Array, LayerBackward]:
         """Return the rows, and what adds their gradients up. There is none for the numbers."""
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
@@ -113,5 +122,6 @@ class Embedding(Layer):
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "embeddings_initializer": serialize(self.embeddings_initializer),
+            "mask_zero": self.mask_zero,
             "seed": self.seed,
         }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import activations, functional, initializers
-from .._arguments import as_weights_dtype
+from .. import initializers, random
 from .._registry import check_unsupported, serialize
-from ..streaming import Stream
-from .base import Layer, LayerBackward, Shape, Weight, as_numbers, changing, check_size, last_axis
+from ..streaming import ModelStream, Stream
+from .base import Layer, LayerBackward, Shape, Weight, as_mask, check_rate, check_size, last_axis
+from .lstm_cell import as_cell, check_layer_norm, serialize_activation
+from .lstm_run import Call, Rates, Results, check_call, draw_noise, run, run_vjp
+from .lstm_state import State, Stateful
+from .lstm_weights import Packed, Weighted, operands
 
 __all__ = ["LSTM"]
 
@@ -25,41 +29,69 @@ _UNSUPPORTED = {
     "kernel_constraint": None,
     "recurrent_constraint": None,
     "bias_constraint": None,
-    "dropout": 0.0,
-    "recurrent_dropout": 0.0,
-    "zero_output_for_mask": False,
 }
 
+# Keeps the generator of the noise apart from those of the initial weights, which begin at the seed.
+_NOISE_SEED = 2**32
 
-class LSTM(Layer):
-    """Long short-term memory, as Keras's layer of that name.
+
+class LSTM(Weighted, Stateful, Layer):
+    """Long short-term memory, as Keras's layer of that name, with what else LSTMs are known for.
+
+    Shapes below use B, T, I, H and P for batch size, sequence length, input size, units and size of
+    the output, which is H without a projection.
 
     Parameters
     ----------
     units : int
-        The size of the state, H.
-    activation, recurrent_activation : str
-        "tanh" and "sigmoid", the only ones so far.
+        The size of the cell, H.
+    activation, recurrent_activation : str or tuple
+        Of the candidate cell and of the gates: a name, or a tuple of a name and its parameters, as
+        in `functional.Cell`. None is linear, as in Keras.
     use_bias : bool
     kernel_initializer, recurrent_initializer, bias_initializer
-        Names, configs or objects of `lstm_ext.initializers`.
+        Names, configs or objects of `lstm_ext.initializers`. A projection starts as the kernel
+        does, peepholes and the normalisation's offset at zero, its gains at one.
     unit_forget_bias : bool
         Whether the forget gate's bias starts at one (Jozefowicz et al. 2015).
+    dropout, recurrent_dropout : float
+        The shares of the inputs, and of the hidden state on its way into the next step, that are
+        set to zero in training; the same values in all steps of a call (Gal and Ghahramani 2016).
     return_sequences : bool
-        Whether the output is every hidden state, (B, T, H), or the last one, (B, H).
+        Whether the output is every hidden state, (B, T, P), or the last one, (B, P).
     return_state : bool
         Whether a call returns ``output, h, c`` instead of the output alone.
     go_backwards : bool
         Read the sequence from its end; the outputs stand in the order of the steps.
     stateful : bool
         Start each call from the state that the last one ended with, until `reset_state`.
+    zero_output_for_mask : bool
+        Whether the output is zeros at masked steps, instead of the output before them.
+    output_activation : str or tuple, optional
+        Of the cell on its way out; ONNX's third. By default as `activation`.
+    clip, cell_clip : float, optional
+        Bounds of the gates' inputs (ONNX's clip) and of the cell (TFLite's cell_clip).
+    input_forget : bool
+        Couple the gates: the forget gate is one minus the input gate (ONNX).
+    peepholes : bool
+        Let the gates see the cell (Gers and Schmidhuber 2000).
+    proj_size : int, optional
+        Project the hidden state to this size, P (Sak et al. 2014; torch).
+    layer_norm : bool
+        Normalise the gates' inputs and the cell (Ba et al. 2016, as in Haste). Not together with
+        peepholes, a projection, clips, `input_forget`, zoneout or small weights.
+    zoneout, cell_zoneout : float
+        The rates at which values of h and c stay what they were the step before (Krueger et al.
+        2017): drawn in training; in a call, the mean.
+    num_layers : int
+        How many layers of this kind lie on top of each other.
     weights_dtype : "bfloat16" or "int8", optional
         Store the weights smaller for calls and streams, as `functional.pack` does; see `quantize`.
         Training computes with the full weights.
-    unroll, use_cudnn
+    unroll, use_cudnn, implementation
         Keras's choices of a way to compute; accepted, without effect.
     seed : int, optional
-        Seeds the initializers that have no seed of their own.
+        Seeds the initializers that have no seed of their own, and what training draws.
     **options
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
 
@@ -71,99 +103,119 @@ class LSTM(Layer):
         If it is one of Keras's that is not there yet.
     """
 
+    supports_masking = True
+
     kernel = Weight("The weights of the input, (I, 4H), gates i, f, c, o; read-only.")
-    recurrent_kernel = Weight("The weights of the hidden state, (H, 4H); read-only.")
+    recurrent_kernel = Weight("The weights of the hidden state, (P, 4H); read-only.")
     bias = Weight("The bias, (4H,), read-only; None without `use_bias`.")
+    peephole = Weight("The peepholes, (3H,), gates i, f, o; read-only; None without.")
+    projection_kernel = Weight("The projection, (H, P), read-only; None without.")
+    kernel_gain = Weight("The gain of x @ kernel, (4H,), read-only; None without `layer_norm`.")
+    recurrent_gain = Weight("The gain of h @ recurrent_kernel, as `kernel_gain`.")
+    cell_gain = Weight("The gain of the cell, (H,), read-only; None without `layer_norm`.")
+    cell_offset = Weight("The offset of the cell, as `cell_gain`.")
 
     def __init__(
         self,
         units: int,
-        activation: str = "tanh",
-        recurrent_activation: str = "sigmoid",
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
         *,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        zero_output_for_mask: bool = False,
+        output_activation: Any = None,
+        clip: float | None = None,
+        cell_clip: float | None = None,
+        input_forget: bool = False,
+        peepholes: bool = False,
+        proj_size: int | None = None,
+        layer_norm: bool = False,
+        zoneout: float = 0.0,
+        cell_zoneout: float = 0.0,
+        num_layers: int = 1,
         weights_dtype: str | None = None,
         unroll: bool = False,
         use_cudnn: bool | str = "auto",
+        implementation: int = 2,
         seed: int | None = None,
         **options: Any,
     ) -> None:
         unsupported = {key: options.pop(key) for key in _UNSUPPORTED if key in options}
         check_unsupported("LSTM", unsupported, _UNSUPPORTED)
-        check_unsupported(
-            "LSTM",
-            {
-                "activation": activations.get(activation).name,
-                "recurrent_activation": activations.get(
-                    recurrent_activation, "recurrent_activation"
-                ).name,
-            },
-            {"activation": "tanh", "recurrent_activation": "sigmoid"},
-        )
+        if implementation not in (0, 1, 2):
+            raise ValueError(f"implementation: got {implementation!r}, expected 1 or 2")
         super().__init__(**options)
-        self._weights_dtype = as_weights_dtype(weights_dtype, self._dtype)
         self.units = check_size(units, "units")
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(
-            recurrent_initializer, "recurrent_initializer"
-        )
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.unit_forget_bias = bool(unit_forget_bias)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.unroll = bool(unroll)
-        self.use_cudnn = use_cudnn
+        #: The equations of a step, a `functional.Cell`.
+        self.cell = as_cell(
+            activation, recurrent_activation, output_activation, clip, cell_clip, input_forget,
+            zoneout, cell_zoneout,
+        )  # fmt: skip
+        self.use_bias, self.unit_forget_bias = bool(use_bias), bool(unit_forget_bias)
+        self.peepholes, self.layer_norm = bool(peepholes), bool(layer_norm)
+        self.proj_size = None if proj_size is None else check_size(proj_size, "proj_size")
+        self.num_layers = check_size(num_layers, "num_layers")
+        self._weights_dtype = self._as_weights_dtype(weights_dtype)
+        if self.layer_norm:
+            check_layer_norm(self.cell, peepholes=self.peepholes, proj_size=self.proj_size)
+        get = initializers.get
+        self.kernel_initializer = get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = get(bias_initializer, "bias_initializer")
+        self.dropout = check_rate(dropout, "dropout")
+        self.recurrent_dropout = check_rate(recurrent_dropout, "recurrent_dropout")
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.unroll, self.use_cudnn = bool(unroll), use_cudnn
         self.seed = seed
-        self._state: tuple[Array, Array] | None = None
-        self._packed: functional.PackedWeights | None = None
+        self._generator = None if seed is None else random.generator(_noise_seed(seed))
+
+    @property
+    def output_size(self) -> int:
+        """The size of the output's last axis, P."""
+        return self.proj_size or self.units
 
     def build(self, input_shape: Shape) -> None:
-        """Make kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H) for inputs (B, T, I)."""
+        """Make the weights of `weight_shapes` for inputs (B, T, I)."""
         input_size = last_axis(input_shape, 3, self.name)
-        units = self.units
-        make = initializers.Seeded(self.seed)
-        try:
-            kernel = make(self.kernel_initializer, (input_size, 4 * units), self._dtype)
-            recurrent = make(self.recurrent_initializer, (units, 4 * units), self._dtype)
-            bias = make(self.bias_initializer, (4 * units,), self._dtype)
-        except MemoryError as error:
-            raise ValueError(
-                f"units: got {units}, whose weights ({input_size + units}, {4 * units}) cannot be "
-                "allocated; expected fewer"
-            ) from error
-        if self.unit_forget_bias:
-            bias[units : 2 * units] = 1
-        self._add_weight("kernel", kernel)
-        self._add_weight("recurrent_kernel", recurrent)
-        if self.use_bias:
-            self._add_weight("bias", bias)
+        for name, weight in self._initial_weights(input_size).items():
+            self._add_weight(name, weight)
         self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return (B, T, H) or (B, H)."""
+        """Return (B, T, P) or (B, P)."""
         kernel = self._weights.get("kernel")
         last_axis(input_shape, 3, self.name, None if kernel is None else kernel.shape[0])
-        if self.return_sequences:
-            return (input_shape[0], input_shape[1], self.units)
-        return (input_shape[0], self.units)
+        steps = input_shape[1:2] if self.return_sequences else ()
+        return (input_shape[0], *steps, self.output_size)
+
+    def compute_mask(self, inputs: ArrayLike, mask: Array | None = None) -> Array | None:
+        """Return the mask of the input if the output has its steps, as a last output does not.
+
+        It is not turned around by `go_backwards`, as in Keras.
+        """
+        return mask if self.return_sequences else None
 
     def __call__(
         self,
         x: ArrayLike,
-        initial_state: tuple[ArrayLike, ArrayLike] | None = None,
-        mask: None = None,
+        initial_state: Sequence[Any] | None = None,
+        mask: ArrayLike | None = None,
         training: bool = False,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        return_gates: bool = False,
     ) -> Any:
         """Run the layer over sequences.
 
@@ -171,61 +223,102 @@ class LSTM(Layer):
         ----------
         x : (B, T, I) array of real numbers
             Converted to the layer's dtype.
-        initial_state : pair of (B, H) arrays, optional
-            h and c before the first step, in place of zeros or of a kept state.
-        mask : None
-            Not there yet.
+        initial_state : pair of (B, P) and (B, H) arrays, optional
+            h and c before the first step, in place of zeros or of a kept state. With several
+            layers, a list of such pairs.
+        mask : (B, T) array of bool, optional
+            The steps that count. Another keeps the state, and its output is the one before it.
         training : bool
-            Without effect.
+            Whether to draw dropout and zoneout, as training does.
+        lengths : (B,) array of int, optional
+            In place of a mask: how many steps of each sequence count.
+        reset : (B, T) array of bool, optional
+            Where the state is set to zero before the step.
+        return_gates : bool
+            Whether to return what the gates and cells were.
 
         Returns
         -------
-        output : (B, T, H) array with `return_sequences`, else (B, H)
-        h, c : (B, H) arrays, with `return_state`
+        output : (B, T, P) array with `return_sequences`, else (B, P)
+        h, c : (B, P) and (B, H) arrays, with `return_state`
+            With several layers, those of each, one after the other.
+        gates : functional.Gates, with `return_gates`
+            With several layers, a list.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit; nothing is changed then.
         """
-        if mask is not None:
-            check_unsupported("LSTM", {"mask": mask}, {"mask": None})
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
-        state = self._kept_state(x) if initial_state is None else self._as_state(initial_state)
-        output, h, c = functional.lstm(
-            x,
-            self._packed or self._pack(),
-            initial_state=state,
-            go_backwards=self.go_backwards,
-            return_sequences=self.return_sequences,
-        )
-        if self.stateful:
-            self._state = (h.copy(), c.copy())
-        if not self.return_state:
-            return output
-        return (output, h.copy() if output is h else h, c)
+        packed = self._full() if training else self._packed or self._pack()
+        call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
+        results = run(packed, self._with_noise(call, packed) if training else call, return_gates)
+        self._keep(results.states)
+        if not (self.return_state or return_gates):
+            return results.output
+        return self._several(results, return_gates)
 
-    def vjp(self, x: Array, training: bool = True) -> tuple[Array, LayerBackward]:
+    def _several(self, results: Results, return_gates: bool) -> tuple[Any, ...]:
+        output, states, gates = results
+        returned: list[Any] = [output]
+        if self.return_state:
+            for h, c in states:
+                returned += [h.copy() if output is h else h, c]
+        if return_gates:
+            returned.append(gates[0] if self.num_layers == 1 else gates)
+        return tuple(returned)
+
+    def vjp(
+        self,
+        x: Array,
+        training: bool = True,
+        mask: ArrayLike | None = None,
+        *,
+        initial_state: Sequence[Any] | None = None,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+    ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
-        # Small weights are for inference; and in training, a layout lasts for one step anyhow.
-        packed = None if self._weights_dtype else self._packed or self._pack()
-        (output, h, c), pull_back = functional.lstm_vjp(
-            x,
-            packed or functional.pack(*self._weights.values()),
-            initial_state=self._kept_state(x),
-            go_backwards=self.go_backwards,
-            return_sequences=self.return_sequences,
-        )
-        if self.stateful:
-            self._state = (h.copy(), c.copy())
+        packed = self._full()
+        call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
+        results, pull_back = run_vjp(packed, self._with_noise(call, packed) if training else call)
+        self._keep(results.states)
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-            grads = pull_back(dy, need_x=need_x, need_state=False, consume=True)
-            parameters = [grads.kernel, grads.recurrent_kernel]
-            if grads.bias is not None:
-                parameters.append(grads.bias)
-            return grads.x if need_x else None, parameters if self.trainable else []
+            d_x, parameters = pull_back(dy, need_x)
+            return d_x, parameters if self.trainable else []
 
-        return output, backward
+        return results.output, backward
 
-    def stream(self, batch_size: int = 1) -> Stream:
+    def _call(
+        self,
+        x: Array,
+        states: Sequence[State] | None,
+        mask: ArrayLike | None,
+        lengths: ArrayLike | None,
+        reset: ArrayLike | None,
+    ) -> Call:
+        return Call(
+            x, states, as_mask(mask), lengths, as_mask(reset, "reset"), None,
+            self.go_backwards, self.return_sequences, self.zero_output_for_mask,
+        )  # fmt: skip
+
+    def _with_noise(self, call: Call, packed: Packed) -> Call:
+        rates = Rates(
+            self.dropout, self.recurrent_dropout, self.cell.zoneout, self.cell.cell_zoneout
+        )
+        if not any(rates):
+            return call
+        check_call(call, packed)
+        generator = self._generator or random.generator()
+        return call._replace(noise=draw_noise(rates, generator, call.x, packed))
+
+    def stream(self, batch_size: int = 1) -> Stream | ModelStream:
         """Return a `lstm_ext.streaming.Stream` with the layer's weights as they are now.
+
+        Of several layers it is a `ModelStream`, which has the same methods; its state is a list.
 
         Raises
         ------
@@ -238,99 +331,49 @@ class LSTM(Layer):
             )
         if self.go_backwards:
             raise ValueError(f"{self.name}: got go_backwards, expected a layer that reads forwards")
-        return Stream(
-            list(self._weights.values()),
-            check_size(batch_size, "batch_size"),
-            weights_dtype=self._weights_dtype,
-        )
-
-    @property
-    def weights_dtype(self) -> str:
-        """How calls and streams store the weights: "bfloat16", "int8", or the layer's dtype.
-
-        May be set; streams that exist keep theirs.
-        """
-        return self._weights_dtype or self.dtype
-
-    @weights_dtype.setter
-    def weights_dtype(self, value: str | None) -> None:
-        chosen = as_weights_dtype(value, self._dtype)
-        with changing:
-            self._weights_dtype = chosen
-            self._packed = None
-
-    def quantize(self, mode: str) -> None:
-        """Compute with small weights from now on; the weights themselves stay as they are.
-
-        What it costs, `lstm_ext.quantization_error` tells.
-
-        Parameters
-        ----------
-        mode : "bfloat16" or "int8"
-        """
-        self.weights_dtype = as_weights_dtype(mode, self._dtype, "mode")
-
-    def _pack(self) -> functional.PackedWeights:
-        """Lay the weights out for the kernels, and keep that until they change."""
-        with changing:
-            packed = functional.pack(*self._weights.values(), weights_dtype=self._weights_dtype)
-            self._packed = packed
-        return packed
-
-    def weights_changed(self) -> None:
-        """Drop the packed weights: they were made from others."""
-        with changing:  # else a thread that packs now could put back what it began before
-            self._packed = None
-
-    def _kept_state(self, x: Array) -> tuple[Array, Array] | None:
-        """Return the state that the last call ended with, or raise if x is another batch."""
-        state = self._state
-        if state is not None and x.ndim == 3 and len(x) != len(state[0]):
-            raise ValueError(
-                f"x: got {len(x)} sequences, expected {len(state[0])}, of which the stateful layer "
-                f"{self.name} keeps the state; reset_state() forgets it"
-            )
-        return state
-
-    def __getstate__(self) -> dict[str, Any]:
-        # For copies: packed weights belong to this process and are soon made anew.
-        return {**self.__dict__, "_packed": None}
-
-    def _as_state(self, state: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            got = f"{len(state)} values" if isinstance(state, (tuple, list)) else repr(state)
-            raise ValueError(f"initial_state: got {got}, expected a pair (h, c)")
-        h = as_numbers(state[0], "initial_state[0]", self._dtype)
-        return h, as_numbers(state[1], "initial_state[1]", self._dtype)
-
-    @property
-    def state(self) -> tuple[Array, Array] | None:
-        """The kept (h, c) of a stateful layer, or None before its first call."""
-        return None if self._state is None else (self._state[0].copy(), self._state[1].copy())
-
-    def reset_state(self) -> None:
-        """Forget the kept state: the next call starts from zeros."""
-        self._state = None
-
-    reset_states = reset_state
+        size = check_size(batch_size, "batch_size")
+        streams = []
+        for index in range(self.num_layers):
+            plain, named = operands(self._weights, index)
+            options = {"cell": self.cell, "weights_dtype": self._weights_dtype, **named}
+            streams.append(Stream(plain, size, **options))
+        return streams[0] if self.num_layers == 1 else ModelStream(streams, size)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""
+        cell = self.cell
         return {
             **super().get_config(),
             "units": self.units,
-            "activation": "tanh",
-            "recurrent_activation": "sigmoid",
+            "activation": serialize_activation(cell.activation),
+            "recurrent_activation": serialize_activation(cell.recurrent_activation),
             "use_bias": self.use_bias,
             "kernel_initializer": serialize(self.kernel_initializer),
             "recurrent_initializer": serialize(self.recurrent_initializer),
             "bias_initializer": serialize(self.bias_initializer),
             "unit_forget_bias": self.unit_forget_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
             "stateful": self.stateful,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "output_activation": serialize_activation(cell.output_activation),
+            "clip": cell.clip,
+            "cell_clip": cell.cell_clip,
+            "input_forget": cell.input_forget,
+            "peepholes": self.peepholes,
+            "proj_size": self.proj_size,
+            "layer_norm": self.layer_norm,
+            "zoneout": cell.zoneout,
+            "cell_zoneout": cell.cell_zoneout,
+            "num_layers": self.num_layers,
             "weights_dtype": self._weights_dtype,
             "unroll": self.unroll,
             "seed": self.seed,
         }
+
+
+def _noise_seed(seed: int) -> int:
+    return random.check_seed(seed) + _NOISE_SEED

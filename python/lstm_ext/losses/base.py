@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._registry import Configurable, check_unsupported, snake_case
 
-__all__ = ["Loss", "as_float", "as_numbers", "as_weights", "match_shapes"]
+__all__ = ["Loss", "apply_mask", "as_float", "as_numbers", "as_weights", "match_shapes"]
 
 Array = NDArray[Any]
 
@@ -193,3 +193,40 @@ def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
             f"sample_weight: got shape {weights.shape}, expected {values.shape} or its first axes"
         )
     return np.broadcast_to(weights.reshape(shape), values.shape)
+
+
+def apply_mask(sample_weight: ArrayLike | None, mask: Array, reduction: str | None) -> Array:
+    """Return weights that leave out what is masked, as Keras's losses do.
+
+    Parameters
+    ----------
+    sample_weight : array, optional
+        A weight a sample, (B,), or a value, (B, ...).
+    mask : (B, ...) array of bool
+        Of the outputs.
+    reduction : str or None
+        Under one that divides by the number of values, those that count are weighted so that it
+        becomes their own number.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of the weights and of the mask do not go together.
+    """
+    weights = mask.astype(np.float64)
+    if reduction in ("sum_over_batch_size", "mean"):
+        count = int(mask.sum())
+        weights *= mask.size / count if count else 0.0
+    if sample_weight is None:
+        return weights
+    given = as_numbers(sample_weight, "sample_weight")
+    rank = max(given.ndim, weights.ndim)
+    given = given.reshape(given.shape + (1,) * (rank - given.ndim))
+    weights = weights.reshape(weights.shape + (1,) * (rank - weights.ndim))
+    try:
+        return np.asarray(given * weights)
+    except ValueError:
+        raise ValueError(
+            f"sample_weight: got shape {np.shape(sample_weight)}, expected {mask.shape} as of the "
+            "mask of the outputs, or its first axes"
+        ) from None

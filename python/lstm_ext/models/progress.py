@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
     from .sequential import Sequential
 
@@ -89,8 +87,7 @@ def print_summary(model: Sequential, print_fn: Callable[[str], Any] | None = Non
         max(least, *(len(row[column]) + 2 for row in rows))
         for column, least in enumerate(_COLUMN_WIDTHS)
     ]
-    trained = [w for layer in model.layers if layer.trainable for w in layer.weights]
-    frozen = [w for layer in model.layers if not layer.trainable for w in layer.weights]
+    weights, trained = model.weights, model.trainable_weights
     lines = [
         f'Model: "{model.name}"',
         _rule("┏", "┳", "┓", "━", widths),
@@ -102,9 +99,15 @@ def print_summary(model: Sequential, print_fn: Callable[[str], Any] | None = Non
             lines.append(_rule("├", "┼", "┤", "─", widths))
         lines.append(_row(row, widths, "│"))
     lines.append(_rule("└", "┴", "┘", "─", widths))
-    lines.append(f" Total params: {_count(trained + frozen)}")
-    lines.append(f" Trainable params: {_count(trained)}")
-    lines.append(f" Non-trainable params: {_count(frozen)}")
+    sizes = [
+        (sum(w.size for w in arrays), sum(w.nbytes for w in arrays))
+        for arrays in (weights, trained)
+    ]
+    (total, total_bytes), (learned, learned_bytes) = sizes
+    lines.append(f" Total params: {_count(total, total_bytes)}")
+    lines.append(f" Trainable params: {_count(learned, learned_bytes)}")
+    rest = _count(total - learned, total_bytes - learned_bytes)
+    lines.append(f" Non-trainable params: {rest}")
     (print_fn or print)("\n".join(lines))
 
 
@@ -117,8 +120,8 @@ def _row(cells: Sequence[str], widths: Sequence[int], edge: str) -> str:
     return edge + edge.join([*left, f"{cells[2]} ".rjust(widths[2])]) + edge
 
 
-def _count(weights: Sequence[NDArray[Any]]) -> str:
-    return f"{sum(w.size for w in weights):,} ({_bytes(sum(w.nbytes for w in weights))})"
+def _count(size: int, nbytes: int) -> str:
+    return f"{size:,} ({_bytes(nbytes)})"
 
 
 def _bytes(size: float) -> str:

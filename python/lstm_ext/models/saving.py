@@ -152,7 +152,8 @@ def nothing_drawn(layers: Sequence[Layer]) -> Iterator[None]:
     """Have the layers built without initial weights, which take time and random numbers."""
     replaced = [
         (layer, name, value)
-        for layer in layers
+        for outer in layers
+        for layer in (outer, *outer.inner_layers)
         for name, value in vars(layer).items()
         if isinstance(value, Initializer)
     ]

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from ..layers import LSTM, Input, Layer
-from ..layers.base import Shape, check_shape, unique_name
-from ..streaming import ModelStream
+from ..layers import LSTM, Bidirectional, Embedding, Input, Layer, Masking
+from ..layers.base import Shape, as_mask, check_shape, unique_name
+from ..streaming import ModelStream, Stream
 from . import saving
 from .progress import print_summary
 from .training import Trainable
@@ -67,6 +67,10 @@ class Sequential(Trainable):
             raise ValueError("layer: got an Input, expected it before all others")
         if getattr(layer, "return_state", False):
             raise ValueError(f"layer: {layer.name} has return_state, expected one output alone")
+        if isinstance(layer, Bidirectional) and layer.merge_mode is None:
+            raise ValueError(
+                f"layer: {layer.name} has a merge_mode of None, expected one output alone"
+            )
         if any(layer is other for other in self.declared_layers):
             raise ValueError(f"layer: {layer.name} is in the model already")
         self.declared_layers.append(layer)
@@ -119,7 +123,7 @@ class Sequential(Trainable):
         ValueError
             If the model has no LSTM, or one cannot; all are left as they were then.
         """
-        layers = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        layers = lstm_layers(self.layers)
         if not layers:
             raise ValueError(f"quantize: {self.name} has no LSTM, expected at least one")
         before = [layer.weights_dtype for layer in layers]
@@ -145,12 +149,15 @@ class Sequential(Trainable):
             raise AttributeError(f"{self.name} has no output_shape before it is built")
         return self.compute_output_shape(self.input_shape)
 
-    def __call__(self, x: ArrayLike, *, training: bool = False) -> Array:
-        """Return the output for a batch."""
-        values = self._prepare(x)
-        for layer in self.layers:
-            values = layer(values, training=training)
-        return values
+    def __call__(
+        self, x: ArrayLike, *, mask: ArrayLike | None = None, training: bool = False
+    ) -> Array:
+        """Return the output for a batch.
+
+        A mask, (B, T) bools that say which steps count, goes from layer to layer, as does what
+        `Masking` and `Embedding` make of the batch. An LSTM without `return_sequences` keeps it.
+        """
+        return self._outputs(self._prepare(x), as_mask(mask), training)[0]
 
     def stream(self, batch_size: int = 1) -> ModelStream:
         """Return a `lstm_ext.streaming.ModelStream` with the model's weights as they are now.
@@ -158,19 +165,34 @@ class Sequential(Trainable):
         Raises
         ------
         ValueError
-            If the model is not built, or an LSTM reads backwards or ends sequences for another.
+            If the model is not built, an LSTM reads backwards or ends sequences for another, or
+            steps may be masked, which a stream does not skip.
         """
         if not self.built:
             raise ValueError(
                 f"{self.name}: stream before the model is built; build or call it first"
             )
+        for layer in self.layers:
+            if isinstance(layer, Bidirectional):
+                raise ValueError(
+                    f"{layer.name}: got a layer that reads backwards too, not one step"
+                )
+            if isinstance(layer, Masking) or (isinstance(layer, Embedding) and layer.mask_zero):
+                raise ValueError(
+                    f"{layer.name}: got a layer that masks steps, which a stream does not skip; "
+                    "expected none"
+                )
         lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
         for layer in lstms[:-1]:
             if not layer.return_sequences:
                 raise ValueError(f"{layer.name}: expected return_sequences, as an LSTM follows it")
-        stages = [
-            layer.stream(batch_size) if isinstance(layer, LSTM) else layer for layer in self.layers
-        ]
+        stages: list[Stream | Callable[[Array], Array]] = []
+        for layer in self.layers:
+            if isinstance(layer, LSTM):
+                stream = layer.stream(batch_size)
+                stages += stream.streams if isinstance(stream, ModelStream) else [stream]
+            else:
+                stages.append(layer)
         return ModelStream(stages, batch_size)
 
     def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
@@ -271,6 +293,12 @@ class Sequential(Trainable):
         except ValueError as error:
             raise ValueError(f"x: got shape {values.shape}, expected {expected}: {error}") from None
         return values
+
+
+def lstm_layers(layers: Sequence[Layer]) -> list[LSTM]:
+    """Return the LSTM layers among some, and those inside of others."""
+    every = [inner for layer in layers for inner in (layer, *layer.inner_layers)]
+    return [layer for layer in every if isinstance(layer, LSTM)]
 
 
 def _with_rank(x: Array, expected: Shape) -> Array:

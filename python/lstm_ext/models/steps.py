@@ -11,6 +11,7 @@ from .. import losses, optimizers
 from .. import metrics as metrics_module
 from ..callbacks import CallbackList, History
 from ..layers import Layer
+from ..losses.base import apply_mask
 from .data import Data
 from .progress import ProgressLine
 
@@ -39,15 +40,19 @@ class Steps:
         """Change the weights by one step; return the loss before it."""
         assert self.optimizer is not None and self.loss is not None
         layers = self.layers
-        y_pred = batch.x
+        y_pred, mask = batch.x, None
         backwards, dtypes = [], []
         for layer in layers:
-            y_pred, backward = layer.vjp(layer.convert(y_pred), True)
+            inputs = layer.convert(y_pred)
+            if mask is None or not layer.supports_masking:
+                y_pred, backward = layer.vjp(inputs, True)
+            else:
+                y_pred, backward = layer.vjp(inputs, True, mask)
+            mask = layer.compute_mask(inputs, mask)
             backwards.append(backward)
             dtypes.append(y_pred.dtype)
-        value, gradient = self.loss.value_and_grad(batch.y, y_pred, batch.weight)
-        for metric in self.metrics:
-            metric.update_state(batch.y, y_pred)
+        value, gradient = self.loss.value_and_grad(batch.y, y_pred, self._weight(batch, mask))
+        self._update_metrics(batch, y_pred, mask)
         weights = self.trainable_weights
         grads: list[Array] = []
         lowest = self._first_trained
@@ -67,15 +72,39 @@ class Steps:
     def _test_step(self, batch: Data) -> float:
         """Return the loss."""
         assert self.loss is not None
-        y_pred = self._predict_step(batch.x)
-        for metric in self.metrics:
-            metric.update_state(batch.y, y_pred)
-        return float(self.loss(batch.y, y_pred, batch.weight))
+        y_pred, mask = self._outputs(batch.x)
+        self._update_metrics(batch, y_pred, mask)
+        return float(self.loss(batch.y, y_pred, self._weight(batch, mask)))
 
     def _predict_step(self, x: Array) -> Array:
+        return self._outputs(x)[0]
+
+    def _outputs(
+        self, x: Array, mask: Array | None = None, training: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return the output and its mask."""
         for layer in self.layers:
-            x = layer(x)
-        return x
+            if mask is None or not layer.supports_masking:
+                y = layer(x, training=training)
+            else:
+                y = layer(x, mask=mask, training=training)
+            mask = layer.compute_mask(x, mask)
+            x = y
+        return x, mask
+
+    def _weight(self, batch: Data, mask: Array | None) -> Array | None:
+        """Return the weights of the samples for the loss."""
+        if mask is None:
+            return batch.weight
+        assert self.loss is not None
+        return apply_mask(batch.weight, mask, self.loss.reduction)
+
+    def _update_metrics(self, batch: Data, y_pred: Array, mask: Array | None) -> None:
+        for metric in self.metrics:
+            if mask is not None and metric.masked:
+                metric.update_state(batch.y, y_pred, mask)
+            else:
+                metric.update_state(batch.y, y_pred)
 
     # ---- epochs ----
 

@@ -313,8 +313,17 @@ class Trainable(Steps):
         if len(data):
             first = next(data.batches(1))
             shape = self.compute_output_shape(first.x.shape)
-            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), first.weight)
+            weight = self._weight(first, self._mask_like(first.x))
+            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), weight)
         return data
+
+    def _mask_like(self, x: Array) -> Array | None:
+        """Return a mask of the shape that the output has for x."""
+        mask, shape = None, x.shape
+        for layer in self.layers:
+            mask = layer.compute_mask(np.zeros(shape, x.dtype), mask)
+            shape = layer.compute_output_shape(shape)
+        return mask
 
     def _split(
         self, data: Data, share: float, given: Sequence[ArrayLike] | None

@@ -30,7 +30,7 @@ class Ours(Peer):
         self._layer.set_weights(list(case.weights))
         # Forced for the life of the layer, whose weights are not changed again.
         packed = functional.pack(*case.weights, weights_dtype=self._weights_dtype, isa=case.isa)
-        self._layer._packed = packed
+        self._layer._packed = (packed,)
         runs = {
             "forward": self._forward,
             "stream": self._step,

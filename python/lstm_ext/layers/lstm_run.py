@@ -1,0 +1,245 @@
+"""A call of an LSTM layer: one LSTM, or several on top of each other, through the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import functional
+from ..variants import Gates, Noise
+from .dropout import dropout_factors
+from .lstm_weights import gradients_in_order
+
+__all__ = ["Call", "Rates", "Results", "check_call", "draw_noise", "run", "run_vjp"]
+
+Array = NDArray[Any]
+State = tuple[Array, Array]
+Packed = Sequence[functional.PackedWeights]
+
+
+class Call(NamedTuple):
+    """What a layer is called with, and its arguments that matter to the call.
+
+    Attributes
+    ----------
+    x : (B, T, I) array
+    states : list of (h, c), optional
+        A pair for each layer.
+    mask, reset : (B, T) array of bool, optional
+    lengths : (B,) array of int, optional
+    noise : list of Noise, optional
+        One for each layer.
+    go_backwards, return_sequences, zero_output_for_mask : bool
+    """
+
+    x: Array
+    states: Sequence[State] | None = None
+    mask: ArrayLike | None = None
+    lengths: ArrayLike | None = None
+    reset: ArrayLike | None = None
+    noise: Sequence[Noise] | None = None
+    go_backwards: bool = False
+    return_sequences: bool = True
+    zero_output_for_mask: bool = False
+
+    def options(self, index: int, count: int) -> dict[str, Any]:
+        """Return the arguments of the operator for one of `count` layers."""
+        last = index == count - 1
+        return {
+            "initial_state": None if self.states is None else self.states[index],
+            "mask": self.mask,
+            "lengths": self.lengths,
+            "reset": self.reset,
+            "noise": None if self.noise is None else self.noise[index],
+            "go_backwards": self.go_backwards,
+            "return_sequences": self.return_sequences or not last,
+            # Layers above skip the steps that they would read zeros from.
+            "zero_output_for_mask": self.zero_output_for_mask and last,
+        }
+
+    def read_forwards(self) -> Call:
+        """Return the call with everything in the order in which it is read.
+
+        Only the lowest of several layers reads its input from the end: the others read what that
+        one wrote.
+        """
+        if not self.go_backwards:
+            return self
+        mask = self.mask
+        if self.lengths is not None:
+            mask = np.arange(self.x.shape[1]) < np.asarray(self.lengths)[:, None]
+        return self._replace(
+            x=self.x[:, ::-1],
+            mask=None if mask is None else np.asarray(mask)[:, ::-1],
+            lengths=None,
+            reset=None if self.reset is None else np.asarray(self.reset)[:, ::-1],
+            go_backwards=False,
+        )
+
+
+class Results(NamedTuple):
+    """What a call gives: the output of the last layer, and the states and gates of each."""
+
+    output: Array
+    states: list[State]
+    gates: list[Gates]
+
+
+def run(packed: Packed, call: Call, return_gates: bool = False) -> Results:
+    """Run the layers, one after the other or, if nothing is asked of a single one, together."""
+    count = len(packed)
+    if count > 1:
+        check_call(call, packed)
+        call = call.read_forwards()
+        if not (return_gates or call.noise or call.zero_output_for_mask) and call.x.shape[1]:
+            return _run_together(packed, call)
+    x, states, gates = call.x, [], []
+    for index, weights in enumerate(packed):
+        options = call.options(index, count)
+        if return_gates:
+            x, h, c, values = functional.lstm(x, weights, return_gates=True, **options)
+            gates.append(values)
+        else:
+            x, h, c = functional.lstm(x, weights, **options)
+        states.append((h, c))
+    return Results(x, states, gates)
+
+
+def _run_together(packed: Packed, call: Call) -> Results:
+    output, states = functional.stack(
+        call.x,
+        list(packed),
+        initial_state=call.states,
+        mask=call.mask,
+        lengths=call.lengths,
+        reset=call.reset,
+    )
+    return Results(output if call.return_sequences else output[:, -1].copy(), list(states), [])
+
+
+def run_vjp(
+    packed: Packed, call: Call
+) -> tuple[Results, Callable[[Array, bool], tuple[Array | None, list[Array]]]]:
+    """Run the layers, and return what carries the output's gradient back.
+
+    Returns
+    -------
+    Results
+        Without gates.
+    backward : callable
+        ``backward(d_output, need_x) -> (d_x or None, gradients of the weights in their order)``;
+        for one call.
+    """
+    count, turned = len(packed), call.go_backwards and len(packed) > 1
+    if count > 1:
+        check_call(call, packed)
+        call = call.read_forwards()
+    x, states, pull_backs = call.x, [], []
+    for index, weights in enumerate(packed):
+        (x, h, c), pull_back = functional.lstm_vjp(x, weights, **call.options(index, count))
+        states.append((h, c))
+        pull_backs.append(pull_back)
+
+    def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
+        parameters: list[Array] = []
+        for index in reversed(range(count)):
+            grads = pull_backs[index](
+                dy, need_x=need_x or index > 0, need_state=False, consume=True
+            )
+            parameters[:0] = gradients_in_order(grads)
+            dy = grads.x
+        if not need_x:
+            return None, parameters
+        return dy[:, ::-1] if turned else dy, parameters
+
+    return Results(x, states, []), backward
+
+
+# ---- what a call is given ----
+
+
+def check_call(call: Call, packed: Packed, first_state: int = 0) -> None:
+    """Check what the operator checks too, before noise is drawn or a first layer runs.
+
+    Parameters
+    ----------
+    call : Call
+    packed : weights of its layers
+    first_state : int
+        What number the message gives to h among the initial states of a single layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the input does not fit the weights, or something else not the input.
+    """
+    x, first = call.x, packed[0]
+    if x.ndim != 3 or x.shape[2] != first.input_size:
+        raise ValueError(f"x: got shape {x.shape}, expected (batch, time, {first.input_size})")
+    batch, steps, _ = x.shape
+    if call.mask is not None and call.lengths is not None:
+        raise ValueError("lengths: got them beside mask, expected one of the two")
+    for name, flags in (("mask", call.mask), ("reset", call.reset)):
+        if flags is None:
+            continue
+        array = np.asarray(flags)
+        if array.dtype != np.bool_:
+            raise TypeError(f"{name}: got an array of {array.dtype}, expected bool")
+        if array.shape != (batch, steps):
+            raise ValueError(f"{name}: got shape {array.shape}, expected {(batch, steps)}")
+    if call.lengths is not None:
+        _check_lengths(np.asarray(call.lengths), batch, steps)
+    for index, (state, weights) in enumerate(zip(call.states or (), packed, strict=False)):
+        sizes = (weights.output_size, weights.units)
+        for part, (values, size) in enumerate(zip(state, sizes, strict=True)):
+            if values.shape != (batch, size):
+                at = f"{index}][{part}" if len(packed) > 1 else first_state + part
+                raise ValueError(
+                    f"initial_state[{at}]: got shape {values.shape}, expected {(batch, size)}"
+                )
+
+
+def _check_lengths(lengths: Array, batch: int, steps: int) -> None:
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: got an array of {lengths.dtype}, expected integers")
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths: got shape {lengths.shape}, expected {(batch,)}")
+    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= steps):
+        raise ValueError(
+            f"lengths: got numbers from {lengths.min()} to {lengths.max()}, expected 0 to {steps}"
+        )
+
+
+class Rates(NamedTuple):
+    """How much of each kind of noise a layer draws in training."""
+
+    dropout: float
+    recurrent_dropout: float
+    zoneout: float
+    cell_zoneout: float
+
+
+def draw_noise(
+    rates: Rates, generator: np.random.Generator, x: Array, packed: Packed
+) -> list[Noise]:
+    """Draw the noise of a call for every layer, in one order whatever computes it."""
+    batch, steps, _ = x.shape
+
+    def factors(rate: float, size: int) -> Array | None:
+        return dropout_factors(generator, (batch, size), rate, x.dtype) if rate else None
+
+    def keeps(rate: float, size: int) -> Array | None:
+        return generator.random((batch, steps, size)) < rate if rate else None
+
+    return [
+        Noise(
+            factors(rates.dropout, weights.input_size),
+            factors(rates.recurrent_dropout, weights.output_size),
+            keeps(rates.zoneout, weights.output_size),
+            keeps(rates.cell_zoneout, weights.units),
+        )
+        for weights in packed
+    ]
