@@ -63,14 +63,15 @@ def run(inputs: Inputs, parameters: Parameters, equations: Equations) -> Run:
         rows = slice(None) if inputs.mask is None else np.flatnonzero(inputs.mask[t])
         noise = _noise_of(inputs.noise, t, rows)
         values = step(x[rows], h[rows], c[rows], parameters, equations, noise)
-        h, c, last = h.copy(), c.copy(), last.copy()  # the step keeps what it was given
-        h[rows], c[rows], last[rows] = values.h, values.c, values.h
+        h, c, last = (
+            _placed(old, rows, new) for old, new in ((h, values.h), (c, values.c), (last, values.h))
+        )
         if inputs.zero_output_for_mask:
             output[t, rows] = values.h
         else:
             output[t] = last
         steps.append((rows, values))
-    return Run(output, h, c, steps)
+    return Run(output, h.copy(), c.copy(), steps)
 
 
 def run_back(
@@ -99,6 +100,15 @@ def run_back(
             for gradient in (d_h, d_c, d_last):
                 gradient[inputs.reset[t]] = 0
     return d_x, d_h, d_c, totals
+
+
+def _placed(old: Array, rows: Rows, new: Array) -> Array:
+    """Return `old` with other values in some rows; a step keeps `old` itself."""
+    if isinstance(rows, slice):
+        return new
+    placed = old.copy()
+    placed[rows] = new
+    return placed
 
 
 def _noise_of(noise: SequenceNoise, t: int, rows: Rows) -> StepNoise:
