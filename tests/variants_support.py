@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from lstm_ext import reference
 from lstm_ext.variants import Cell, LayerNorm, Noise
-from support import Array
+from support import Array, assert_no_slip, rms_error
 
 Arrays = dict[str, Array]
 
@@ -118,7 +119,7 @@ def astype(arrays: Arrays, dtype: Any) -> Arrays:
 
 
 def noise_astype(noise: Noise, dtype: Any) -> Noise:
-    return noise._replace(x=np.asarray(noise.x, dtype), h=np.asarray(noise.h, dtype))
+    return Noise(*(None if a is None else a.astype(dtype) for a in noise[:2]), *noise[2:])
 
 
 # What an LSTM can have, by name: what is drawn with it, and the cell. Together with the usual cell.
@@ -146,3 +147,41 @@ VARIANTS: dict[str, tuple[dict[str, Any], Cell]] = {
     "layer_norm": ({"layer_norm": True}, Cell()),
     "layer_norm, activations": ({"layer_norm": True}, Cell("softsign", "hard_sigmoid", "selu")),
 }
+
+
+class Comparison:
+    """The reference's results beside those that a framework computed in float64, or in float32.
+
+    What roundings do to these problems is seen in float32. Float64 rounds 2**29 times more finely;
+    both results may err, each by twice as much as usual: four times in all. An error is the root
+    mean square over all problems, relative to the largest value of its array, so that the luck of
+    single roundings averages out; each by itself has to be free of slips.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+        self._rounding: list[float] = []
+
+    def add(self, arrays: Arrays, expected: Arrays, **options: Any) -> None:
+        noise = options.pop("noise", Noise())
+        exact, plain = (
+            run_variant(
+                reference, astype(arrays, dtype), noise=noise_astype(noise, dtype), **options
+            )
+            for dtype in (np.float64, np.float32)
+        )
+        assert {"output", "h", "c"} <= expected.keys() <= exact.keys()
+        for name, array in expected.items():
+            assert_no_slip(array, exact[name], name)
+            scale = np.max(np.abs(exact[name])) or 1.0
+            is_single = array.dtype == np.float32
+            self._found.append(rms_error([array], [exact[name]]) / scale)
+            self._rounding.append(
+                rms_error([plain[name]], [exact[name]]) / scale * (1 if is_single else 2.0**-29)
+            )
+
+    def finish(self) -> None:
+        found, rounding = (
+            float(np.hypot.reduce(errors)) for errors in (self._found, self._rounding)
+        )
+        assert found <= 4 * rounding, f"error {found:.3g}, allowed {4 * rounding:.3g}"
