@@ -13,12 +13,12 @@ from .._registry import check_unsupported, serialize
 from .base import Layer, LayerBackward, Shape, as_numbers
 from .lstm import LSTM
 from .lstm_run import Call, check_call
+from .lstm_state import State, describe
 from .lstm_weights import Packed, gradients_in_order
 
 __all__ = ["Bidirectional"]
 
 Array = NDArray[Any]
-State = tuple[Array, Array]
 T = TypeVar("T")
 
 # Arguments of Keras's Bidirectional that are not there yet, with Keras's defaults.
@@ -289,8 +289,7 @@ class Bidirectional(Layer):
         if given is None:
             return None
         if not isinstance(given, (tuple, list)) or len(given) != 4:
-            got = f"{len(given)} values" if isinstance(given, (tuple, list)) else repr(given)
-            raise ValueError(f"initial_state: got {got}, expected (h, c, h, c)")
+            raise ValueError(f"initial_state: got {describe(given)}, expected (h, c, h, c)")
         h, c, h_back, c_back = (
             as_numbers(array, f"initial_state[{index}]", self._dtype)
             for index, array in enumerate(given)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .base import as_numbers
 
-__all__ = ["State", "Stateful"]
+__all__ = ["State", "Stateful", "describe"]
 
 Array = NDArray[Any]
 State = tuple[Array, Array]
@@ -64,9 +64,8 @@ class Stateful:
         if self.num_layers == 1:
             return [_as_state(given, "initial_state", self._dtype)]
         if not isinstance(given, (tuple, list)) or len(given) != self.num_layers:
-            got = f"{len(given)} values" if isinstance(given, (tuple, list)) else repr(given)
             raise ValueError(
-                f"initial_state: got {got}, expected a list of {self.num_layers} pairs (h, c)"
+                f"initial_state: got {describe(given)}, expected a list of {self.num_layers} pairs (h, c)"
             )
         return [
             _as_state(pair, f"initial_state[{index}]", self._dtype)
@@ -77,10 +76,16 @@ class Stateful:
 def _as_state(given: Any, name: str, dtype: np.dtype[Any]) -> State:
     """Return a pair (h, c) of arrays of the dtype, or raise a ValueError that names it."""
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        got = f"{len(given)} values" if isinstance(given, (tuple, list)) else repr(given)
-        raise ValueError(f"{name}: got {got}, expected a pair (h, c)")
+        raise ValueError(f"{name}: got {describe(given)}, expected a pair (h, c)")
     return as_numbers(given[0], f"{name}[0]", dtype), as_numbers(given[1], f"{name}[1]", dtype)
 
 
 def _copies(states: Sequence[State]) -> list[State]:
     return [(h.copy(), c.copy()) for h, c in states]
+
+
+def describe(given: Any) -> str:
+    """Return what an error message calls something that is no sequence of states."""
+    if isinstance(given, (tuple, list)):
+        return f"{len(given)} values"
+    return f"an array of shape {given.shape}" if isinstance(given, np.ndarray) else repr(given)

@@ -313,7 +313,13 @@ class Trainable(Steps):
         if len(data):
             first = next(data.batches(1))
             shape = self.compute_output_shape(first.x.shape)
-            weight = self._weight(first, self._mask_like(first.x))
+            mask = self._mask_like(first.x)
+            if mask is not None and not self.loss.takes_labels and 1 < data.y.ndim < len(shape):
+                raise ValueError(
+                    f"y: got shape {data.y.shape} for masked outputs, expected as many axes as these "
+                    f"have, as in {(len(data), *shape[1:])}"
+                )
+            weight = self._weight(first, mask)
             self.loss(first.y, np.full(np.array(shape), 0.5, dtype), weight)
         return data
 
