@@ -15,6 +15,7 @@ from .lstm import LSTM
 from .lstm_run import Call, check_call
 from .lstm_state import State, describe
 from .lstm_weights import Packed, gradients_in_order
+from .pairing import MERGE_MODES, check_pair, merge, merge_back
 
 __all__ = ["Bidirectional"]
 
@@ -23,8 +24,6 @@ T = TypeVar("T")
 
 # Arguments of Keras's Bidirectional that are not there yet, with Keras's defaults.
 _UNSUPPORTED = {"weights": None}
-
-_MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 
 
 class Bidirectional(Layer):
@@ -70,8 +69,8 @@ class Bidirectional(Layer):
             raise TypeError(f"layer: got {layer!r}, expected an LSTM")
         if not (backward_layer is None or isinstance(backward_layer, LSTM)):
             raise TypeError(f"backward_layer: got {backward_layer!r}, expected an LSTM")
-        if merge_mode not in _MERGE_MODES:
-            expected = ", ".join(map(repr, _MERGE_MODES))
+        if merge_mode not in MERGE_MODES:
+            expected = ", ".join(map(repr, MERGE_MODES))
             raise ValueError(f"merge_mode: got {merge_mode!r}, expected one of {expected}")
         if dtype not in (None, layer.dtype):
             raise ValueError(f"dtype: got {dtype!r}, expected {layer.dtype!r} as of the layer")
@@ -81,37 +80,11 @@ class Bidirectional(Layer):
         self.forward_layer = _like(layer, "forward_", go_backwards=layer.go_backwards)
         self.backward_layer = backward_layer or _like(layer, "backward_", go_backwards=True)
         self.merge_mode = merge_mode
-        self._check_layers()
+        check_pair(self.forward_layer, self.backward_layer, merge_mode)
         self.stateful = layer.stateful
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
         for inner in self._layers:
             inner.zero_output_for_mask = self.return_sequences
-
-    def _check_layers(self) -> None:
-        forward, backward = self._layers
-        if forward.go_backwards == backward.go_backwards:
-            raise ValueError(
-                f"go_backwards: got {forward.go_backwards} of both layers, expected one to read "
-                "forwards and one backwards; give a backward_layer to a layer that reads backwards"
-            )
-        for name in ("stateful", "return_sequences", "return_state", "dtype"):
-            wanted, got = getattr(forward, name), getattr(backward, name)
-            if wanted != got:
-                raise ValueError(
-                    f"backward_layer: got {name}={got!r}, expected {wanted!r} as of the layer"
-                )
-        for layer in self._layers:
-            if layer.num_layers > 1:
-                raise ValueError(
-                    f"num_layers: got {layer.num_layers} in {layer.name}, expected 1; put several "
-                    "Bidirectional on top of each other, each of one layer"
-                )
-        sizes = forward.output_size, backward.output_size
-        if self.merge_mode in ("sum", "mul", "ave") and sizes[0] != sizes[1]:
-            raise ValueError(
-                f"merge_mode: got {self.merge_mode!r} for outputs of sizes {sizes[0]} and "
-                f"{sizes[1]}, expected equal sizes, or 'concat' or None"
-            )
 
     @property
     def _layers(self) -> tuple[LSTM, LSTM]:
@@ -214,7 +187,8 @@ class Bidirectional(Layer):
         layers = self._layers
         packed = [layer._full() if training else layer._packed or layer._pack() for layer in layers]
         options = self._options(x, packed, training, initial_state, mask, lengths, reset)
-        output, *states = functional.bidirectional(x, *self._by_reading(packed), **options)
+        weights = self._by_reading([own[0] for own in packed])
+        output, *states = functional.bidirectional(x, *weights, **options)
         self._keep(states)
         merged = self._merge(output)
         returned = [merged] if isinstance(merged, np.ndarray) else list(merged)
@@ -237,9 +211,8 @@ class Bidirectional(Layer):
             raise ValueError("merge_mode: got None, expected one that gives a single output")
         packed = [layer._full() for layer in self._layers]
         options = self._options(x, packed, training, initial_state, mask, lengths, reset)
-        (output, *states), pull_back = functional.bidirectional_vjp(
-            x, *self._by_reading(packed), **options
-        )
+        weights = self._by_reading([own[0] for own in packed])
+        (output, *states), pull_back = functional.bidirectional_vjp(x, *weights, **options)
         self._keep(states)
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
@@ -332,33 +305,24 @@ class Bidirectional(Layer):
         return first, second
 
     def _merge(self, output: Array) -> Any:
-        first, second = self._outputs(output)
-        if self.merge_mode == "concat":
-            if not self.forward_layer.go_backwards:
-                return output
-            return np.concatenate([first, second], axis=-1)
-        if self.merge_mode == "mul":
-            return first * second
-        if self.merge_mode is None:
-            return first.copy(), second.copy()
-        total = first + second
-        return total / 2 if self.merge_mode == "ave" else total
+        if self._is_merged:
+            return output
+        return merge(self.merge_mode, *self._outputs(output))
 
     def _merge_back(self, dy: Array, output: Array) -> Array:
         """Return the gradient of the operator's output for that of the merged one."""
+        if self._is_merged:
+            return dy
         d_output = np.empty_like(output)
-        d_first, d_second = self._outputs(d_output)
-        if self.merge_mode == "concat":
-            if not self.forward_layer.go_backwards:
-                return dy
-            size = d_first.shape[-1]
-            d_first[...], d_second[...] = dy[..., :size], dy[..., size:]
-        elif self.merge_mode == "mul":
-            first, second = self._outputs(output)
-            d_first[...], d_second[...] = dy * second, dy * first
-        else:
-            d_first[...] = d_second[...] = dy / 2 if self.merge_mode == "ave" else dy
+        gradients = merge_back(self.merge_mode, dy, *self._outputs(output))
+        for part, gradient in zip(self._outputs(d_output), gradients, strict=True):
+            part[...] = gradient
         return d_output
+
+    @property
+    def _is_merged(self) -> bool:
+        """Whether the operator's output is the layer's."""
+        return self.merge_mode == "concat" and not self.forward_layer.go_backwards
 
     # ---- configuration ----
 

@@ -65,7 +65,8 @@ class Stateful:
             return [_as_state(given, "initial_state", self._dtype)]
         if not isinstance(given, (tuple, list)) or len(given) != self.num_layers:
             raise ValueError(
-                f"initial_state: got {describe(given)}, expected a list of {self.num_layers} pairs (h, c)"
+                f"initial_state: got {describe(given)}, expected a list of {self.num_layers} "
+                "pairs (h, c)"
             )
         return [
             _as_state(pair, f"initial_state[{index}]", self._dtype)

@@ -316,8 +316,8 @@ class Trainable(Steps):
             mask = self._mask_like(first.x)
             if mask is not None and not self.loss.takes_labels and 1 < data.y.ndim < len(shape):
                 raise ValueError(
-                    f"y: got shape {data.y.shape} for masked outputs, expected as many axes as these "
-                    f"have, as in {(len(data), *shape[1:])}"
+                    f"y: got shape {data.y.shape} for outputs that are masked, expected as many "
+                    f"axes as these have, {(len(data), *shape[1:])}"
                 )
             weight = self._weight(first, mask)
             self.loss(first.y, np.full(np.array(shape), 0.5, dtype), weight)
