@@ -142,10 +142,10 @@ def test_backward_can_be_called_again(isa: str, dtype: Any) -> None:
     problem = make_problem(3, 4, 5, 6, dtype)
     _, backward = functional.lstm_vjp(*problem.arguments, isa=isa)
     first = backward(*problem.upstream)
-    kept = [g.copy() for g in first]
-    assert_same_bits(backward(*(2 * d for d in problem.upstream)), [2 * g for g in kept])
-    assert_same_bits(backward(*problem.upstream), kept)
-    assert_same_bits(first, kept)
+    kept = [g.copy() for g in first if g is not None]
+    assert_same_bits(backward(*(2 * d for d in problem.upstream))[:6], [2 * g for g in kept])
+    assert_same_bits(backward(*problem.upstream)[:6], kept)
+    assert_same_bits(first[:6], kept)
 
 
 def test_a_consuming_backward_gives_the_same_bits_once(isa: str, dtype: Any) -> None:
@@ -163,7 +163,7 @@ def test_no_upstream_gradient_gives_zeros(isa: str, dtype: Any) -> None:
     problem = make_problem(3, 4, 5, 6, dtype)
     _, backward = functional.lstm_vjp(*problem.arguments, isa=isa)
     expected = [*problem.arguments, *problem.initial_state]
-    for gradient, argument in zip(backward(), expected, strict=True):
+    for gradient, argument in zip(backward()[:6], expected, strict=True):
         np.testing.assert_array_equal(gradient, np.zeros_like(argument))
 
 

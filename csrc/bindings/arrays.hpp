@@ -8,6 +8,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 
 #include "lstm.hpp"
 
@@ -23,10 +24,17 @@ enum class Layout { kAny, kContiguous, kUnitLastStride };
 }
 
 template <class T>
+const char* type_name() {
+  if (sizeof(T) == 1) return "bytes";
+  if (std::is_integral_v<T>) return "int64";
+  return sizeof(T) == 4 ? "float32" : "float64";
+}
+
+template <class T>
 void check(const py::array& array, const char* name, std::initializer_list<int64_t> shape,
            Layout layout) {
   if (!py::isinstance<py::array_t<T>>(array)) {
-    refuse(name, std::string("elements of ") + (sizeof(T) == 4 ? "float32" : "float64"));
+    refuse(name, std::string("elements of ") + type_name<T>());
   }
   if (array.ndim() != static_cast<py::ssize_t>(shape.size())) {
     refuse(name, std::to_string(shape.size()) + " dimensions");

@@ -6,6 +6,7 @@
 namespace lstm_ext {
 namespace bindings {
 
+void add_options(pybind11::module_& module);   // CellOptions, CallOptions
 void add_operator(pybind11::module_& module);  // PackedWeights, lstm_forward, lstm_backward
 void add_stream(pybind11::module_& module);    // Stream
 void add_training(pybind11::module_& module);  // matmul, adam_update, the activations

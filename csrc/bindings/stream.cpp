@@ -48,8 +48,9 @@ class AnyStream {
     return std::visit(
         [](const auto& stream) -> py::tuple {
           using T = element<decltype(stream)>;
-          const std::vector<py::ssize_t> shape{stream.batch_size(), stream.weights().hidden_size()};
-          py::array_t<T> h(shape), c(shape);
+          const py::ssize_t batch = stream.batch_size();
+          py::array_t<T> h({batch, py::ssize_t{stream.weights().output_size()}});
+          py::array_t<T> c({batch, py::ssize_t{stream.weights().hidden_size()}});
           stream.read_state(h.mutable_data(), c.mutable_data());
           return py::make_tuple(h, c);
         },
@@ -61,7 +62,7 @@ class AnyStream {
         [&](auto& stream) {
           using T = element<decltype(stream)>;
           const int64_t batch = stream.batch_size(), hidden = stream.weights().hidden_size();
-          const T* new_h = read<T>(h, "h", {batch, hidden});
+          const T* new_h = read<T>(h, "h", {batch, stream.weights().output_size()});
           stream.write_state(new_h, read<T>(c, "c", {batch, hidden}));
         },
         stream_);
@@ -76,21 +77,21 @@ class AnyStream {
   template <class F>
   static py::array step_of(cpu::Stream<F>& stream, const py::object& x, const py::object& out) {
     using T = typename cpu::Format<F>::Value;
-    const int64_t batch = stream.batch_size(), hidden = stream.weights().hidden_size();
+    const int64_t batch = stream.batch_size(), size = stream.weights().output_size();
     const int64_t features = stream.weights().input_size();
     const auto input = expect<T>(x, "x", batch, features);
     const bool unit_stride = features == 1 || input.strides(1) == py::ssize_t{sizeof(T)};
     if (!unit_stride || input.strides(0) % py::ssize_t{sizeof(T)} != 0) {
       throw py::value_error("x: got scattered features, expected them one after the other");
     }
-    auto output = out.is_none() ? py::array(py::array_t<T>({batch, hidden}))
-                                : expect<T>(out, "out", batch, hidden);
+    auto output = out.is_none() ? py::array(py::array_t<T>({batch, size}))
+                                : expect<T>(out, "out", batch, size);
     if (!out.is_none() && !(output.flags() & py::array::c_style)) {
       throw py::value_error("out: got an array that is not contiguous, expected a contiguous one");
     }
     T* const to = static_cast<T*>(output.mutable_data());
     const T* const from = static_cast<const T*>(input.data());
-    if (from < to + batch * hidden && to < from + features) {
+    if (from < to + batch * size && to < from + features) {
       throw py::value_error("out: got memory that x lies in, expected an array of its own");
     }
     const int64_t row_stride = element_stride<T>(input, 0);

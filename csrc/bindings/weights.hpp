@@ -16,18 +16,21 @@ namespace bindings {
 // PackedWeights of any format.
 class Weights {
  public:
+  // bias, peephole and projection_kernel may be None.
   Weights(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
+          const py::object& peephole, const py::object& projection_kernel, const CellOptions& cell,
           const std::string& isa, const std::string& weights_dtype) {
+    const Arrays arrays{kernel, recurrent_kernel, bias, peephole, projection_kernel};
     if (weights_dtype == "bfloat16") {
-      pack<cpu::Bfloat16>(kernel, recurrent_kernel, bias, isa);
+      pack<cpu::Bfloat16>(arrays, cell, isa);
     } else if (weights_dtype == "int8") {
-      pack<cpu::Int8>(kernel, recurrent_kernel, bias, isa);
+      pack<cpu::Int8>(arrays, cell, isa);
     } else if (!weights_dtype.empty()) {
       refuse("weights_dtype", "bfloat16, int8 or nothing");
     } else if (py::isinstance<py::array_t<float>>(kernel)) {
-      pack<float>(kernel, recurrent_kernel, bias, isa);
+      pack<float>(arrays, cell, isa);
     } else if (py::isinstance<py::array_t<double>>(kernel)) {
-      pack<double>(kernel, recurrent_kernel, bias, isa);
+      pack<double>(arrays, cell, isa);
     } else {
       refuse("kernel", "elements of float32 or float64");
     }
@@ -39,6 +42,13 @@ class Weights {
                       weights_);
   }
 
+  // null if they are of another format.
+  template <class F>
+  const cpu::PackedWeights<F>* get() const {
+    const auto* const shared = std::get_if<std::shared_ptr<const cpu::PackedWeights<F>>>(&weights_);
+    return shared ? shared->get() : nullptr;
+  }
+
   using Variant = std::variant<std::shared_ptr<const cpu::PackedWeights<float>>,
                                std::shared_ptr<const cpu::PackedWeights<double>>,
                                std::shared_ptr<const cpu::PackedWeights<cpu::Bfloat16>>,
@@ -46,23 +56,36 @@ class Weights {
   const Variant& shared() const { return weights_; }
 
  private:
+  struct Arrays {
+    const py::array &kernel, &recurrent_kernel;
+    const py::object &bias, &peephole, &projection_kernel;
+  };
+
   template <class F>
-  void pack(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
-            const std::string& isa) {
+  void pack(const Arrays& a, const CellOptions& cell, const std::string& isa) {
     using T = typename cpu::Format<F>::Value;
-    if (kernel.ndim() != 2 || recurrent_kernel.ndim() != 2) refuse("kernel", "2 dimensions");
-    const int64_t input_size = kernel.shape(0), hidden = recurrent_kernel.shape(0);
-    const int64_t columns = kNumGates * hidden;
-    const T* w_ih = read<T>(kernel, "kernel", {input_size, columns}, Layout::kUnitLastStride);
-    const T* w_hh =
-        read<T>(recurrent_kernel, "recurrent_kernel", {hidden, columns}, Layout::kUnitLastStride);
-    const T* offset = read_optional<T>(bias, "bias", {columns});
+    if (a.kernel.ndim() != 2 || a.recurrent_kernel.ndim() != 2) refuse("kernel", "2 dimensions");
+    const int64_t columns = a.recurrent_kernel.shape(1), hidden = columns / kNumGates;
+    const int64_t size = a.recurrent_kernel.shape(0);
+    if (columns % kNumGates != 0) refuse("recurrent_kernel", "four columns a unit");
+    const bool projects = !a.projection_kernel.is_none();
+    if (!projects && size != hidden) refuse("recurrent_kernel", "a row a unit");
+    cpu::WeightArrays<T> w{};
+    w.input_size = a.kernel.shape(0);
+    w.hidden_size = hidden;
+    w.projection_size = projects ? size : 0;
+    w.w_ih = read<T>(a.kernel, "kernel", {w.input_size, columns}, Layout::kUnitLastStride);
+    w.w_hh =
+        read<T>(a.recurrent_kernel, "recurrent_kernel", {size, columns}, Layout::kUnitLastStride);
+    w.bias = read_optional<T>(a.bias, "bias", {columns});
+    w.peephole = read_optional<T>(a.peephole, "peephole", {3 * hidden});
+    w.w_hr = read_optional<T>(a.projection_kernel, "projection_kernel", {hidden, size});
+    w.cell = cell;
     const cpu::KernelSet& kernels = cpu::find_kernel_set(isa);
-    const int64_t ih_stride = element_stride<T>(kernel, 0);
-    const int64_t hh_stride = element_stride<T>(recurrent_kernel, 0);
+    w.w_ih_row_stride = element_stride<T>(a.kernel, 0);
+    w.w_hh_row_stride = element_stride<T>(a.recurrent_kernel, 0);
     const py::gil_scoped_release release;
-    weights_ = std::make_shared<const cpu::PackedWeights<F>>(kernels, input_size, hidden, w_ih,
-                                                             ih_stride, w_hh, hh_stride, offset);
+    weights_ = std::make_shared<const cpu::PackedWeights<F>>(kernels, w);
   }
 
   Variant weights_;

@@ -30,6 +30,8 @@
 
 #include <cstdint>
 
+#include "lstm.hpp"
+
 namespace lstm_ext {
 namespace cpu {
 
@@ -109,27 +111,45 @@ struct StepOperand {
   Scales<F> scales{};
 };
 
-// One time step for some rows and some blocks of `lanes` units: z, gates, c and h.
-// h, c and z are padded to whole blocks, so they are read and written in full vectors; padded
-// lanes hold zeros. output, gates and cells are written up to hidden_size only.
+// What a cell that is not the plain one needs besides.
+template <class T>
+struct CellVariant {
+  const CellOptions* options;
+  const T* peephole;  // [block][i, f, o][lane], zero in padded lanes; null: none
+  bool keeps_z;       // gates receive z after peepholes and clips, rather than what is made of it
+};
+
+// The cells of a step: what becomes of z. h and c are padded to whole blocks, so they are read and
+// written in full vectors; padded lanes of c hold zeros. output, gates and cells are written up to
+// hidden_size only.
+template <class T>
+struct CellArgs {
+  int64_t hidden_size;
+  T* c;  // (rows, blocks * lanes): c_{t-1} in, c_t out
+  T* h;  // (rows, blocks * lanes): h_t out; not an operand's a
+  int64_t state_row_stride;
+  T* output;  // (rows, H) or null
+  int64_t output_row_stride;
+  T* gates;                       // (rows, 4H), rows 4H * kept_row_step apart; null: not wanted
+  T* cells;                       // (rows, H), rows H * kept_row_step apart; null as gates
+  int64_t kept_row_step;          // with gates
+  const CellVariant<T>* variant;  // null: the plain cell
+  const T* keep;  // (rows, blocks * lanes), as c: 1 where c keeps its value; or null
+};
+
+// One time step for some rows and some blocks of `lanes` units: z, gates, c and h. z is padded like
+// the state.
 template <class F>
-struct StepArgs {
+struct StepArgs : CellArgs<typename Format<F>::Value> {
   using T = typename Format<F>::Value;
-  int64_t rows, hidden_size;
+  int64_t rows;
   int64_t block_begin, block_end;
   int num_operands;
   StepOperand<F> operands[2];  // added in this order
   const T* z;                  // (rows, blocks * 4 * lanes), or null: start from bias
   int64_t z_row_stride;
-  const T* bias;  // (blocks * 4 * lanes)
-  T* totals;      // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
-  T* c;           // (rows, blocks * lanes): c_{t-1} in, c_t out
-  T* h;           // (rows, blocks * lanes): h_t out; not an operand's a
-  int64_t state_row_stride;
-  T* output;  // (rows, H) or null
-  int64_t output_row_stride;
-  T* gates;         // (rows, 4H) contiguous, or null
-  T* cells;         // (rows, H) contiguous, or null
+  const T* bias;    // (blocks * 4 * lanes)
+  T* totals;        // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
   bool descending;  // visit the blocks from the last to the first; changes no result
 };
 
@@ -138,15 +158,19 @@ template <class T>
 struct CellBackwardArgs {
   int64_t rows, hidden_size;
   int64_t unit_begin, unit_end;
-  const T* gates;     // (rows, 4H) contiguous
-  const T* cells;     // (rows, H) contiguous: c_t
-  const T* c_prev;    // (rows, H) contiguous: c_{t-1}; null means zeros
-  const T* d_output;  // (rows, H) or null
+  int64_t kept_row_step;  // rows of gates, d_gates, cells and c_prev lie so many rows apart
+  const T* gates;         // (rows, 4H), as the forward pass left them
+  const T* cells;         // (rows, H): c_t
+  const T* c_prev;        // (rows, H): c_{t-1}; null means zeros
+  const uint8_t* reset;   // (rows), kept_row_step apart: whether c_{t-1} was zeroed; null: nowhere
+  const T* d_output;      // (rows, H) or null
   int64_t d_output_row_stride;
   const T* d_h;  // (rows, H): what reaches h_t from step t+1 and from outside
   T* d_c;        // (rows, H): the same for c_t in, for c_{t-1} out
   int64_t d_state_row_stride;
-  T* d_gates;  // (rows, 4H) contiguous; may be gates
+  T* d_gates;                     // (rows, 4H); may be gates
+  const CellVariant<T>* variant;  // null: the plain cell
+  const T* keep;                  // (rows, H), d_state_row_stride apart: as of the forward pass
 };
 
 template <class T>

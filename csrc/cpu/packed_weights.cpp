@@ -11,56 +11,114 @@
 namespace lstm_ext {
 namespace cpu {
 
-template <class F>
-PackedWeights<F>::PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size,
-                                const T* w_ih, int64_t w_ih_row_stride, const T* w_hh,
-                                int64_t w_hh_row_stride, const T* bias)
-    : set_(set),
-      input_size_(input_size),
-      hidden_size_(hidden_size),
-      num_blocks_(divide_up(hidden_size, set.table<F>().lanes)),
-      has_bias_(bias != nullptr),
-      w_hh_is_finite_(true),
-      w_ih_(kernels(), w_ih, w_ih_row_stride, input_size, hidden_size),
-      w_hh_(kernels(), w_hh, w_hh_row_stride, hidden_size, hidden_size),
-      bias_(num_blocks_ * kNumGates * kernels().lanes) {
-  const int64_t columns = kNumGates * hidden_size, lanes = kernels().lanes;
-  std::atomic<bool> finite{true};
-  for_parts(hidden_size, hidden_size * columns, [&](const Range& rows) {
-    for (int64_t p = rows.begin; p < rows.end && finite; ++p) {
-      if (!all_finite(w_hh + p * w_hh_row_stride, columns)) finite = false;
-    }
-  });
-  w_hh_is_finite_ = finite;
-  std::fill(bias_.data(), bias_.data() + bias_.size(), T{0});
-  for (int64_t unit = 0; bias && unit < hidden_size; unit += lanes) {
+namespace {
+
+bool is_plain(const ActivationOptions& a, ActivationKind kind) {
+  return a.kind == kind && a.alpha == 1 && a.beta == 1;
+}
+
+bool is_plain(const CellOptions& cell) {
+  return is_plain(cell.recurrent, ActivationKind::kSigmoid) &&
+         is_plain(cell.candidate, ActivationKind::kTanh) &&
+         is_plain(cell.output, ActivationKind::kTanh) && cell.clip == 0 && cell.cell_clip == 0 &&
+         !cell.input_forget && cell.cell_zoneout == 0;
+}
+
+// parts (count, H), one part after the other, as [block][part][lane] with zeros in padded lanes.
+template <class T>
+Buffer<T> interleaved(const T* parts, int64_t count, int64_t hidden_size, int64_t lanes) {
+  Buffer<T> out(round_up(hidden_size, lanes) * count);
+  std::fill(out.data(), out.data() + out.size(), T{0});
+  for (int64_t unit = 0; parts && unit < hidden_size; unit += lanes) {
     const int64_t units = std::min(lanes, hidden_size - unit);
-    for (int64_t gate = 0; gate < kNumGates; ++gate) {
-      const T* const from = bias + gate * hidden_size + unit;
-      std::copy(from, from + units, bias_.data() + unit * kNumGates + gate * lanes);
+    for (int64_t part = 0; part < count; ++part) {
+      const T* const from = parts + part * hidden_size + unit;
+      std::copy(from, from + units, out.data() + unit * count + part * lanes);
     }
   }
+  return out;
+}
+
+template <class T>
+bool is_finite(const T* w, int64_t row_stride, int64_t rows, int64_t columns) {
+  std::atomic<bool> finite{true};
+  for_parts(rows, rows * columns, [&](const Range& part) {
+    for (int64_t p = part.begin; p < part.end && finite; ++p) {
+      if (!all_finite(w + p * row_stride, columns)) finite = false;
+    }
+  });
+  return finite;
+}
+
+}  // namespace
+
+template <class F>
+PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays)
+    : set_(set),
+      input_size_(arrays.input_size),
+      hidden_size_(arrays.hidden_size),
+      projection_size_(arrays.projection_size),
+      num_blocks_(divide_up(arrays.hidden_size, set.table<F>().lanes)),
+      has_bias_(arrays.bias != nullptr),
+      w_hh_is_finite_(is_finite(arrays.w_hh, arrays.w_hh_row_stride, output_size(),
+                                kNumGates * arrays.hidden_size)),
+      has_variant_(arrays.peephole != nullptr || !is_plain(arrays.cell)),
+      cell_(arrays.cell),
+      w_ih_(kernels(), arrays.w_ih, arrays.w_ih_row_stride, input_size_, hidden_size_),
+      w_hh_(kernels(), arrays.w_hh, arrays.w_hh_row_stride, output_size(), hidden_size_),
+      bias_(interleaved(arrays.bias, kNumGates, hidden_size_, kernels().lanes)) {
+  if (arrays.peephole) {
+    peephole_ = interleaved(arrays.peephole, 3, hidden_size_, kernels().lanes);
+  }
+  if (projection_size_ == 0) return;
+  w_hr_width_ = panel_width_for(value_kernels(), projection_size_);
+  w_hr_ = Buffer<T>(packed_size(hidden_size_, projection_size_, w_hr_width_));
+  pack_panels<T>({arrays.w_hr, hidden_size_, projection_size_, projection_size_, 1}, 0,
+                 projection_size_, w_hr_width_, w_hr_.data());
 }
 
 template <class F>
-typename PackedWeights<F>::Transposed PackedWeights<F>::w_ih_transposed() const {
+typename PackedWeights<F>::Panels PackedWeights<F>::w_ih_transposed() const {
   return transposed(w_ih_transposed_, w_ih_, input_size_);
 }
 
 template <class F>
-typename PackedWeights<F>::Transposed PackedWeights<F>::w_hh_transposed() const {
-  return transposed(w_hh_transposed_, w_hh_, hidden_size_);
+typename PackedWeights<F>::Panels PackedWeights<F>::w_hh_transposed() const {
+  return transposed(w_hh_transposed_, w_hh_, output_size());
+}
+
+template <class F>
+typename PackedWeights<F>::Panels PackedWeights<F>::w_hr_transposed() const {
+  LazyPanels& lazy = w_hr_transposed_;
+  std::call_once(lazy.once, [&] {
+    // Rows of the panels are as long as a panel is wide: element (unit, p) becomes (p, unit).
+    Buffer<T> transposed(projection_size_ * hidden_size_);
+    for (int64_t p = 0; p < projection_size_; ++p) {
+      const T* const in =
+          w_hr_.data() + p / w_hr_width_ * w_hr_width_ * hidden_size_ + p % w_hr_width_;
+      for (int64_t unit = 0; unit < hidden_size_; ++unit) {
+        transposed.data()[p * hidden_size_ + unit] = in[unit * w_hr_width_];
+      }
+    }
+    const int64_t width = panel_width_for(value_kernels(), hidden_size_);
+    Buffer<T> panels(packed_size(projection_size_, hidden_size_, width));
+    pack_panels<T>({transposed.data(), projection_size_, hidden_size_, hidden_size_, 1}, 0,
+                   hidden_size_, width, panels.data());
+    lazy.panel_width = width;
+    lazy.panels = std::move(panels);
+  });
+  return {lazy.panel_width, lazy.panels.data()};
 }
 
 // From the interleaved panels, so that the caller's arrays need not be kept: element (p, gate,
 // unit) of w (k, 4H) becomes row gate * H + unit, column p.
 template <class F>
-typename PackedWeights<F>::Transposed PackedWeights<F>::transposed(LazyPanels& lazy,
-                                                                   const GatePanels<F>& interleaved,
-                                                                   int64_t k) const {
+typename PackedWeights<F>::Panels PackedWeights<F>::transposed(LazyPanels& lazy,
+                                                               const GatePanels<F>& interleaved,
+                                                               int64_t k) const {
   std::call_once(lazy.once, [&] {
     const int64_t lanes = kernels().lanes;
-    const int64_t width = panel_width_for(kernels(), k);
+    const int64_t width = panel_width_for(value_kernels(), k);
     const int64_t rows = kNumGates * hidden_size_;
     Buffer<T> panels(packed_size(rows, k, width));
     // A square of a vector's lanes and as many columns at a time: both sides of it stay in the
@@ -94,10 +152,8 @@ typename PackedWeights<F>::Transposed PackedWeights<F>::transposed(LazyPanels& l
 
 template class PackedWeights<float>;
 template class PackedWeights<double>;
-template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
-                                                int64_t, const float*, int64_t, const float*);
-template PackedWeights<Int8>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
-                                            int64_t, const float*, int64_t, const float*);
+template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
+template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
 
 }  // namespace cpu
 }  // namespace lstm_ext

@@ -7,27 +7,59 @@
 #include "cpu/buffer.hpp"
 #include "cpu/kernel_set.hpp"
 #include "cpu/panels.hpp"
+#include "lstm.hpp"
 
 namespace lstm_ext {
 namespace cpu {
+
+// The weights of one LSTM as they come, and what kind of cell they are for. w_ih (I, 4H) and w_hh
+// (P, 4H) have unit column stride; the others are contiguous, or null for none. Copied by whoever
+// takes them.
+template <class T>
+struct WeightArrays {
+  int64_t input_size, hidden_size;
+  int64_t projection_size;  // 0: none
+  const T* w_ih;
+  int64_t w_ih_row_stride;
+  const T* w_hh;
+  int64_t w_hh_row_stride;
+  const T* bias;                // (4H)
+  const T* peephole = nullptr;  // (3H): i, f, o
+  const T* w_hr = nullptr;      // (H, P), with a projection
+  CellOptions cell{};
+
+  int64_t output_size() const { return projection_size > 0 ? projection_size : hidden_size; }
+};
 
 // Owns copies; immutable once made, so any number of threads may use it at once. The kernel set is
 // chosen here and kept, so that layout and kernel cannot disagree.
 template <class F>
 class PackedWeights {
  public:
+  using Stored = F;
   using T = typename Format<F>::Value;
 
-  // w_ih (I, 4H), w_hh (H, 4H): unit column stride, the given row strides. bias (4H) contiguous, or
-  // null for none.
-  PackedWeights(const KernelSet& set, int64_t input_size, int64_t hidden_size, const T* w_ih,
-                int64_t w_ih_row_stride, const T* w_hh, int64_t w_hh_row_stride, const T* bias);
+  PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays);
 
   const KernelSet& kernel_set() const { return set_; }
   const KernelTable<F>& kernels() const { return set_.table<F>(); }
+  // For products with weights that are stored as they are.
+  const KernelTable<T>& value_kernels() const { return set_.table<T>(); }
   int64_t input_size() const { return input_size_; }
   int64_t hidden_size() const { return hidden_size_; }
+  int64_t projection_size() const { return projection_size_; }
+  int64_t output_size() const { return projection_size_ > 0 ? projection_size_ : hidden_size_; }
   bool has_bias() const { return has_bias_; }
+  LstmShape shape(int64_t batch_size, int64_t seq_len) const {
+    return {batch_size, seq_len, input_size_, hidden_size_, projection_size_};
+  }
+
+  const CellOptions& cell() const { return cell_; }
+  // Whether the cells of a step are others than the plain ones. A projection and zoneout of h come
+  // after them.
+  bool has_variant() const { return has_variant_; }
+  // [block][i, f, o][lane], zeros in padded lanes; null without peepholes.
+  const T* peephole() const { return peephole_.data(); }
 
   // Units are padded to whole blocks of `lanes`.
   int64_t num_blocks() const { return num_blocks_; }
@@ -38,14 +70,18 @@ class PackedWeights {
   bool w_hh_is_finite() const { return w_hh_is_finite_; }
   const T* bias() const { return bias_.data(); }  // [block][gate][lane], zeros without a bias
 
-  // The transposes (4H, I) and (4H, H), in plain panels, for the backward pass, which small formats
-  // have not; made by the first call that asks for them.
-  struct Transposed {
+  // w_hr (H, P) in plain panels, with a projection; and its transpose, made when asked for.
+  struct Panels {
     int64_t panel_width;
     const T* panels;
   };
-  Transposed w_ih_transposed() const;
-  Transposed w_hh_transposed() const;
+  Panels w_hr() const { return {w_hr_width_, w_hr_.data()}; }
+  Panels w_hr_transposed() const;
+
+  // The transposes (4H, I) and (4H, P), in plain panels, for the backward pass, which small formats
+  // have not; made by the first call that asks for them.
+  Panels w_ih_transposed() const;
+  Panels w_hh_transposed() const;
 
  private:
   struct LazyPanels {
@@ -53,23 +89,24 @@ class PackedWeights {
     int64_t panel_width = 0;
     Buffer<T> panels;
   };
-  Transposed transposed(LazyPanels& lazy, const GatePanels<F>& interleaved, int64_t k) const;
+  Panels transposed(LazyPanels& lazy, const GatePanels<F>& interleaved, int64_t k) const;
 
   const KernelSet& set_;
-  int64_t input_size_, hidden_size_, num_blocks_;
-  bool has_bias_, w_hh_is_finite_;
+  int64_t input_size_, hidden_size_, projection_size_, num_blocks_;
+  bool has_bias_, w_hh_is_finite_, has_variant_;
+  CellOptions cell_;
   GatePanels<F> w_ih_, w_hh_;
-  Buffer<T> bias_;
-  mutable LazyPanels w_ih_transposed_, w_hh_transposed_;
+  Buffer<T> bias_, peephole_;
+  int64_t w_hr_width_ = 0;
+  Buffer<T> w_hr_;
+  mutable LazyPanels w_ih_transposed_, w_hh_transposed_, w_hr_transposed_;
 };
 
 extern template class PackedWeights<float>;
 extern template class PackedWeights<double>;
-extern template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, int64_t, int64_t,
-                                                       const float*, int64_t, const float*, int64_t,
-                                                       const float*);
-extern template PackedWeights<Int8>::PackedWeights(const KernelSet&, int64_t, int64_t, const float*,
-                                                   int64_t, const float*, int64_t, const float*);
+extern template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&,
+                                                       const WeightArrays<float>&);
+extern template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
 
 }  // namespace cpu
 }  // namespace lstm_ext

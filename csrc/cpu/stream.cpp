@@ -9,27 +9,37 @@
 
 namespace lstm_ext {
 namespace cpu {
-namespace {
-
-constexpr int64_t kCell = 2, kTotals = 3;
-
-}  // namespace
-
 template <class F>
 Stream<F>::Stream(std::shared_ptr<const PackedWeights<F>> weights, int64_t batch_size)
     : weights_(std::move(weights)),
       batch_size_(batch_size),
-      state_stride_(weights_->padded_units() +
-                    (batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0)),
-      // One row of totals per row of the batch and block: threads work on different blocks.
-      memory_(kTotals * batch_size_ * state_stride_ +
-              batch_size_ * kNumGates * weights_->padded_units()),
+      projects_(weights_->projection_size() > 0),
+      finishes_h_(projects_ || weights_->cell().zoneout > 0),
       encoded_x_(weights_->kernels(), batch_size, weights_->input_size()),
-      encoded_h_(weights_->kernels(), batch_size, weights_->hidden_size()),
+      encoded_h_(weights_->kernels(), batch_size, weights_->output_size()),
       encoded_memory_(encoded_x_.bytes() + encoded_h_.bytes()) {
   encoded_x_.place(encoded_memory_.data());
   encoded_h_.place(encoded_memory_.data() + encoded_x_.bytes());
+  const int64_t lanes = weights_->kernels().lanes, units = weights_->padded_units();
+  // A power-of-two distance would put all rows of h into the same sets of the cache.
+  const int64_t gap = batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0;
+  const int64_t cell_stride = units + gap;
+  const int64_t h_stride =
+      projects_ ? round_up(weights_->projection_size(), lanes) + gap : cell_stride;
+  memory_ =
+      Buffer<T>(batch_size * (2 * h_stride + (1 + projects_) * cell_stride + kNumGates * units));
   std::fill(memory_.data(), memory_.data() + memory_.size(), T{0});
+  T* next = memory_.data();
+  const auto take = [&](int64_t stride) {
+    const Area area{next, stride};
+    next += batch_size * stride;
+    return area;
+  };
+  h_[0] = take(h_stride);
+  h_[1] = take(h_stride);
+  c_ = take(cell_stride);
+  if (projects_) made_ = take(cell_stride);
+  totals_ = next;
 }
 
 template <class F>
@@ -46,28 +56,38 @@ template <class F>
 void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_threads) {
   const PackedWeights<F>& w = *weights_;
   const Rows<F> xs = rows(x, x_row_stride, encoded_x_);
-  const Rows<F> hs = rows(part(current_), state_stride_, encoded_h_);
+  const Rows<F> hs = rows(h().data, h().stride, encoded_h_);
+  const CellVariant<T> variant{&w.cell(), w.peephole(), false};
   StepArgs<F> args{};
   args.rows = batch_size_;
   args.hidden_size = w.hidden_size();
   args.num_operands = 2;
   args.operands[0] = {xs.data, xs.row_stride, w.input_size(), w.w_ih().data(),
                       w.w_ih().scales(xs.scales, 0)};
-  args.operands[1] = {hs.data, hs.row_stride, w.hidden_size(), w.w_hh().data(),
+  args.operands[1] = {hs.data, hs.row_stride, w.output_size(), w.w_hh().data(),
                       w.w_hh().scales(hs.scales, 0)};
   args.descending = current_ == 1;  // there and back, as in a sequence
   args.bias = w.bias();
-  args.c = part(kCell);
-  args.h = part(1 - current_);
-  args.state_row_stride = state_stride_;
-  args.output = output;
+  args.c = c_.data;
+  args.h = projects_ ? made_.data : next_h().data;
+  args.state_row_stride = c_.stride;
+  args.output = finishes_h_ ? nullptr : output;
   args.output_row_stride = w.hidden_size();
-  Team team(multiply_adds({batch_size_, 1, w.input_size(), w.hidden_size()}), num_threads);
+  args.variant = w.has_variant() ? &variant : nullptr;
+  run_cells(args, num_threads);
+  if (finishes_h_) finish(output);
+  current_ = 1 - current_;
+}
+
+template <class F>
+void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) const {
+  const PackedWeights<F>& w = *weights_;
+  Team team(multiply_adds(w.shape(batch_size_, 1)), num_threads);
   const auto run = [&](int64_t begin, int64_t end) {
     StepArgs<F> own = args;
     own.block_begin = begin;
     own.block_end = end;
-    own.totals = part(kTotals) + begin * batch_size_ * kNumGates * w.kernels().lanes;
+    own.totals = totals_ + begin * batch_size_ * kNumGates * w.kernels().lanes;
     w.kernels().step(own);
   };
   if (team.size() == 1) {
@@ -77,35 +97,52 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
     team.run_with_late(
         [&](int member) { shares.work(member, [&](int64_t block) { run(block, block + 1); }); });
   }
-  current_ = 1 - current_;
+}
+
+// As ForwardWorker's, without noise and masks.
+template <class F>
+void Stream<F>::finish(T* output) const {
+  const PackedWeights<F>& w = *weights_;
+  const int64_t size = w.output_size();
+  if (projects_) {
+    w.value_kernels().gemm({batch_size_, size, w.hidden_size(), made_.data, made_.stride, 1,
+                            w.w_hr().panels, w.w_hr().panel_width, nullptr, next_h().data,
+                            next_h().stride, false});
+  }
+  const T share = static_cast<T>(w.cell().zoneout);
+  for (int64_t row = 0; row < batch_size_; ++row) {
+    T* const next = next_h().row(row);
+    const T* const before = h().row(row);
+    for (int64_t j = 0; share > 0 && j < size; ++j) {
+      next[j] = share * before[j] + (T{1} - share) * next[j];
+    }
+    std::copy(next, next + size, output + row * size);
+  }
 }
 
 template <class F>
 void Stream<F>::read_state(T* h, T* c) const {
-  const int64_t hidden = weights_->hidden_size();
+  const int64_t hidden = weights_->hidden_size(), size = weights_->output_size();
   for (int64_t row = 0; row < batch_size_; ++row) {
-    const T* const from_h = part(current_) + row * state_stride_;
-    const T* const from_c = part(kCell) + row * state_stride_;
-    std::copy(from_h, from_h + hidden, h + row * hidden);
-    std::copy(from_c, from_c + hidden, c + row * hidden);
+    std::copy(this->h().row(row), this->h().row(row) + size, h + row * size);
+    std::copy(c_.row(row), c_.row(row) + hidden, c + row * hidden);
   }
 }
 
 template <class F>
 void Stream<F>::write_state(const T* h, const T* c) {
-  const int64_t hidden = weights_->hidden_size();
+  const int64_t hidden = weights_->hidden_size(), size = weights_->output_size();
   for (int64_t row = 0; row < batch_size_; ++row) {
-    std::copy(h + row * hidden, h + (row + 1) * hidden, part(current_) + row * state_stride_);
-    std::copy(c + row * hidden, c + (row + 1) * hidden, part(kCell) + row * state_stride_);
+    std::copy(h + row * size, h + (row + 1) * size, this->h().row(row));
+    std::copy(c + row * hidden, c + (row + 1) * hidden, c_.row(row));
   }
 }
 
 template <class F>
 void Stream<F>::reset(int64_t row) {
-  T* const h = part(current_) + row * state_stride_;
-  T* const c = part(kCell) + row * state_stride_;
-  std::fill(h, h + state_stride_, T{0});
-  std::fill(c, c + state_stride_, T{0});
+  for (const Area* area : {&h(), static_cast<const Area*>(&c_)}) {
+    std::fill(area->row(row), area->row(row) + area->stride, T{0});
+  }
 }
 
 template class Stream<float>;

@@ -24,26 +24,35 @@ class Stream {
   const PackedWeights<F>& weights() const { return *weights_; }
   int64_t batch_size() const { return batch_size_; }
 
-  // x (B, I) with unit column stride; output (B, H) contiguous, overlapping no input. h becomes
+  // x (B, I) with unit column stride; output (B, P) contiguous, overlapping no input. h becomes
   // output. num_threads is a limit, 0 the process's own.
   void step(const T* x, int64_t x_row_stride, T* output, int num_threads);
 
-  // h and c (B, H) contiguous.
+  // h (B, P) and c (B, H) contiguous.
   void read_state(T* h, T* c) const;
   void write_state(const T* h, const T* c);
   void reset(int64_t row);
 
  private:
-  // Two of h, then c, then the totals of each thread's tiles.
-  T* part(int64_t index) { return memory_.data() + index * state_size(); }
-  const T* part(int64_t index) const { return memory_.data() + index * state_size(); }
-  int64_t state_size() const { return batch_size_ * state_stride_; }
+  struct Area {  // (B, stride)
+    T* data;
+    int64_t stride;
+    T* row(int64_t index) const { return data + index * stride; }
+  };
+  const Area& h() const { return h_[current_]; }
+  const Area& next_h() const { return h_[1 - current_]; }
   Rows<F> rows(const T* x, int64_t row_stride, EncodedRows<F>& encoded) const;
+  void run_cells(const StepArgs<F>& args, int num_threads) const;
+  void finish(T* output) const;
 
   std::shared_ptr<const PackedWeights<F>> weights_;
-  int64_t batch_size_, state_stride_;
-  int64_t current_ = 0;  // which of the two h is h_{t-1}
+  int64_t batch_size_;
+  bool projects_, finishes_h_;  // as ForwardPlan's
+  int64_t current_ = 0;         // which of the two h is h_{t-1}
   Buffer<T> memory_;
+  Area h_[2], c_;
+  Area made_;  // what the cells make: next_h(), but with a projection
+  T* totals_;  // a row for each row of the batch and block: threads work on different blocks
   EncodedRows<F> encoded_x_, encoded_h_;
   Buffer<unsigned char> encoded_memory_;
 };

@@ -165,6 +165,13 @@ void Barrier::wait() {
   while (phase_.load(std::memory_order_acquire) == phase) std::this_thread::yield();
 }
 
+void Progress::wait_for(int64_t count) const {
+  const auto reached = [&] { return count_.load(std::memory_order_acquire) >= count; };
+  if (spin_until(reached)) return;
+  stalls.fetch_add(1, std::memory_order_relaxed);
+  while (!reached()) std::this_thread::yield();
+}
+
 struct Pool {
   std::mutex in_use;  // held by the call that has the team
   Retreat retreat;

@@ -40,6 +40,16 @@ class Barrier {
   std::atomic<uint32_t> phase_{0};
 };
 
+// How far one member has come, for others to wait for.
+class Progress {
+ public:
+  void advance_to(int64_t count) { count_.store(count, std::memory_order_release); }
+  void wait_for(int64_t count) const;
+
+ private:
+  std::atomic<int64_t> count_{0};
+};
+
 // Holds the team while it lives. `size()` is what it got: at most what the work is worth, and 1 if
 // another call has the team.
 //

@@ -73,9 +73,9 @@ def as_state(
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
         raise ValueError(f"{name}: got {got}, expected a pair (h, c)")
-    shape = (x.shape[0], weights.units)
-    h = as_gradient(state[0], f"{name}[0]", shape, x.dtype)
-    c = as_gradient(state[1], f"{name}[1]", shape, x.dtype)
+    batch = x.shape[0]
+    h = as_gradient(state[0], f"{name}[0]", (batch, weights.output_size), x.dtype)
+    c = as_gradient(state[1], f"{name}[1]", (batch, weights.units), x.dtype)
     return np.ascontiguousarray(h), np.ascontiguousarray(c)
 
 
@@ -105,6 +105,15 @@ def check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) ->
             raise TypeError(f"{name}: got {flag!r}, expected True or False")
 
 
+def as_rate(value: float, name: str) -> float:
+    """Return a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: got {value!r}, expected a number")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: got {value}, expected 0 to 1")
+    return float(value)
+
+
 def as_thread_limit(num_threads: int | None) -> int:
     """Return what `_cpu` expects: 0 for its own default."""
     if num_threads is None:
@@ -116,11 +125,13 @@ def as_thread_limit(num_threads: int | None) -> int:
     return int(num_threads)
 
 
-def new_sequence(batch: int, steps: int, weights: PackedWeights, time_major: bool) -> Array:
-    """Return an uninitialised (B, T, H) array, laid out as (T, B, H) if `time_major`."""
+def new_sequence(
+    batch: int, steps: int, size: int, dtype: np.dtype[Any], time_major: bool
+) -> Array:
+    """Return an uninitialised (B, T, size) array, laid out as (T, B, size) if `time_major`."""
     if time_major:
-        return np.empty((steps, batch, weights.units), weights.dtype).swapaxes(0, 1)
-    return np.empty((batch, steps, weights.units), weights.dtype)
+        return np.empty((steps, batch, size), dtype).swapaxes(0, 1)
+    return np.empty((batch, steps, size), dtype)
 
 
 def too_large(x: Array, weights: PackedWeights) -> ValueError:

@@ -9,12 +9,43 @@ __version__: Final[str]
 compiler: Final[str]
 pybind11_version: Final[str]
 
+class CellOptions:
+    def __init__(
+        self,
+        recurrent: tuple[str, float, float],
+        candidate: tuple[str, float, float],
+        output: tuple[str, float, float],
+        clip: float,
+        cell_clip: float,
+        input_forget: bool,
+        zoneout: float,
+        cell_zoneout: float,
+    ) -> None: ...
+
+class CallOptions:
+    def __init__(
+        self,
+        *,
+        lengths: _Array | None = None,
+        mask: _Array | None = None,
+        reset: _Array | None = None,
+        repeats_output: bool = True,
+        noise_h: _Array | None = None,
+        zoneout: _Array | None = None,
+        cell_zoneout: _Array | None = None,
+        hidden: _Array | None = None,
+        activated: bool = False,
+    ) -> None: ...
+
 class PackedWeights:
     def __init__(
         self,
         kernel: _Array,
         recurrent_kernel: _Array,
         bias: _Array | None,
+        peephole: _Array | None,
+        projection_kernel: _Array | None,
+        cell: CellOptions,
         isa: str,
         weights_dtype: str,
     ) -> None: ...
@@ -22,6 +53,12 @@ class PackedWeights:
     def input_size(self) -> int: ...
     @property
     def units(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def has_peephole(self) -> bool: ...
+    @property
+    def has_projection(self) -> bool: ...
     @property
     def has_bias(self) -> bool: ...
     @property
@@ -38,6 +75,47 @@ class Stream:
     def state(self) -> tuple[_Array, _Array]: ...
     def set_state(self, h: _Array, c: _Array) -> None: ...
 
+class ForwardArrays:
+    def __init__(
+        self,
+        x: _Array,
+        h0: _Array | None,
+        c0: _Array | None,
+        go_backwards: bool,
+        output: _Array | None,
+        h: _Array,
+        c: _Array,
+        gates: _Array | None,
+        cells: _Array | None,
+        options: CallOptions | None,
+    ) -> None: ...
+
+class BackwardArrays:
+    def __init__(
+        self,
+        x: _Array,
+        h0: _Array | None,
+        c0: _Array | None,
+        go_backwards: bool,
+        output: _Array,
+        gates: _Array,
+        cells: _Array,
+        d_output: _Array | None,
+        d_h: _Array | None,
+        d_c: _Array | None,
+        d_gates: _Array,
+        d_x: _Array | None,
+        d_kernel: _Array,
+        d_recurrent_kernel: _Array,
+        d_bias: _Array | None,
+        d_h0: _Array | None,
+        d_c0: _Array | None,
+        d_peephole: _Array | None = None,
+        d_projection_kernel: _Array | None = None,
+        options: CallOptions | None = None,
+        adds_to_d_x: bool = False,
+    ) -> None: ...
+
 def lstm_forward(
     weights: PackedWeights,
     x: _Array,
@@ -49,29 +127,13 @@ def lstm_forward(
     c: _Array,
     gates: _Array | None,
     cells: _Array | None,
+    options: CallOptions | None,
     num_threads: int,
 ) -> None: ...
-def lstm_backward(
-    weights: PackedWeights,
-    x: _Array,
-    h0: _Array | None,
-    c0: _Array | None,
-    go_backwards: bool,
-    output: _Array,
-    gates: _Array,
-    cells: _Array,
-    d_output: _Array | None,
-    d_h: _Array | None,
-    d_c: _Array | None,
-    d_gates: _Array,
-    d_x: _Array | None,
-    d_kernel: _Array,
-    d_recurrent_kernel: _Array,
-    d_bias: _Array | None,
-    d_h0: _Array | None,
-    d_c0: _Array | None,
-    num_threads: int,
+def lstm_forward_all(
+    calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...
+def lstm_backward(calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int) -> None: ...
 def matmul(a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int) -> None: ...
 def adam_update(
     params: list[_Array],

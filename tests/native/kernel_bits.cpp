@@ -143,9 +143,9 @@ struct Problem {
         bias(columns(), Numbers::kPlain),
         h0(states(), numbers),
         c0(states(), numbers),
-        weights(std::make_shared<PackedWeights<F>>(tested, s.input_size, s.hidden_size, w_ih.data(),
-                                                   columns(), w_hh.data(), columns(),
-                                                   has_bias ? bias.data() : nullptr)) {}
+        weights(std::make_shared<PackedWeights<F>>(
+            tested, WeightArrays<T>{s.input_size, s.hidden_size, 0, w_ih.data(), columns(),
+                                    w_hh.data(), columns(), has_bias ? bias.data() : nullptr})) {}
 
   int64_t columns() const { return kNumGates * shape.hidden_size; }
   int64_t states() const { return shape.batch_size * shape.hidden_size; }

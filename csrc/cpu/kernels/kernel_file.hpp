@@ -4,8 +4,10 @@
 #include <cstdint>
 
 #include "cpu/kernel_set.hpp"
+#include "cpu/scalar_functions.hpp"
 #include "lstm.hpp"
 #include "lstm_cell.hpp"
+#include "lstm_variants.hpp"
 
 #if defined(__clang__)
 #define LSTM_EXT_UNROLL _Pragma("unroll")
@@ -13,6 +15,15 @@
 #define LSTM_EXT_UNROLL _Pragma("GCC unroll 16")
 #else
 #define LSTM_EXT_UNROLL
+#endif
+
+// What only few calls need stays out of the loops that all go through.
+#if defined(__GNUC__)
+#define LSTM_EXT_NOINLINE __attribute__((noinline))
+#elif defined(_MSC_VER)
+#define LSTM_EXT_NOINLINE __declspec(noinline)
+#else
+#define LSTM_EXT_NOINLINE
 #endif
 
 // Into the second-level cache, and into the first in order to write. The address need not be

@@ -15,6 +15,8 @@ namespace {
 
 #include "cpu/kernels/kernels_impl.hpp"
 
+#include "cpu/kernels/cell_impl.hpp"
+
 #include "cpu/kernels/step_impl.hpp"
 
 #include "cpu/kernels/arrays_impl.hpp"

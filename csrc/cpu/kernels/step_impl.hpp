@@ -11,24 +11,13 @@ struct DepthBlock {
 };
 
 // The gates, c and h of a row and a block of units, from z (4 vectors).
-template <class V, class F>
-LSTM_EXT_INLINE void finish_cell(const StepArgs<F>& s, int64_t row, int64_t unit, const V* z) {
-  using T = typename V::Scalar;
-  const int units = static_cast<int>(min64(s.hidden_size - unit, V::kLanes));
-  T* c = s.c + row * s.state_row_stride + unit;
+template <class V>
+LSTM_EXT_INLINE void finish_cell(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
+                                 const V* z) {
+  if (s.variant) return finish_variant<V>(s, row, unit, z);
   const CellGates<V> gates = activate_gates<V>({z[kInput], z[kForget], z[kCandidate], z[kOutput]});
-  const CellState<V> state = cell_forward<V>(gates, V::load(c));
-  state.c.store(c);
-  state.h.store(s.h + row * s.state_row_stride + unit);
-  if (s.output) store_first(state.h, s.output + row * s.output_row_stride + unit, units);
-  if (s.gates) {
-    T* g = s.gates + row * kNumGates * s.hidden_size + unit;
-    store_first(gates.input, g + kInput * s.hidden_size, units);
-    store_first(gates.forget, g + kForget * s.hidden_size, units);
-    store_first(gates.candidate, g + kCandidate * s.hidden_size, units);
-    store_first(gates.output, g + kOutput * s.hidden_size, units);
-    store_first(state.c, s.cells + row * s.hidden_size + unit, units);
-  }
+  const CellState<V> state = cell_forward<V>(gates, V::load(s.c + row * s.state_row_stride + unit));
+  store_cell<V>(s, row, unit, state, gates);
 }
 
 // z of R rows and P blocks of units, from `block` on: a part of its sum, and at its end the gates.
@@ -151,32 +140,14 @@ void step(const StepArgs<typename W::Format>& s) {
 
 template <class V>
 void cell_backward(const CellBackwardArgs<typename V::Scalar>& b) {
-  using T = typename V::Scalar;
-  const V zero = V::broadcast(0);
+  if (b.variant) return variant_cell_backward<V>(b);
   const V one = V::broadcast(1);
-  const int64_t hidden = b.hidden_size;
   for (int64_t row = 0; row < b.rows; ++row) {
     for (int64_t unit = b.unit_begin; unit < b.unit_end; unit += V::kLanes) {
-      const int n = static_cast<int>(min64(b.unit_end - unit, V::kLanes));
-      const T* g = b.gates + row * kNumGates * hidden + unit;
-      const CellGates<V> gates = {
-          load_first<V>(g + kInput * hidden, n), load_first<V>(g + kForget * hidden, n),
-          load_first<V>(g + kCandidate * hidden, n), load_first<V>(g + kOutput * hidden, n)};
-      const V c = load_first<V>(b.cells + row * hidden + unit, n);
-      const V c_prev = b.c_prev ? load_first<V>(b.c_prev + row * hidden + unit, n) : zero;
-      V d_h = load_first<V>(b.d_h + row * b.d_state_row_stride + unit, n);
-      if (b.d_output) {
-        d_h = d_h + load_first<V>(b.d_output + row * b.d_output_row_stride + unit, n);
-      }
-      T* d_c = b.d_c + row * b.d_state_row_stride + unit;
+      const CellInputs<V> in(b, row, unit);
       const CellGradient<V> d =
-          lstm_ext::cell_backward<V>(gates, c, c_prev, d_h, load_first<V>(d_c, n), one);
-      T* d_gates = b.d_gates + row * kNumGates * hidden + unit;
-      store_first(d.z.input, d_gates + kInput * hidden, n);
-      store_first(d.z.forget, d_gates + kForget * hidden, n);
-      store_first(d.z.candidate, d_gates + kCandidate * hidden, n);
-      store_first(d.z.output, d_gates + kOutput * hidden, n);
-      store_first(d.c_prev, d_c, n);
+          lstm_ext::cell_backward<V>(in.gates, in.c, in.c_prev, in.d_h, in.d_c, one);
+      in.store(b, row, unit, d);
     }
   }
 }

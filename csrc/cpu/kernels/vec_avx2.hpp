@@ -32,6 +32,9 @@ inline F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) {
   return {_mm256_or_ps(abs(a).v, _mm256_and_ps(sign.v, _mm256_set1_ps(-0.0f)))};
 }
+inline F32 where_greater(F32 a, F32 b, F32 x, F32 y) {
+  return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
+}
 inline F32 to_exponent(F32 a) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))};
 }
@@ -61,6 +64,9 @@ inline F64 min(F64 a, F64 b) { return {_mm256_min_pd(a.v, b.v)}; }
 inline F64 abs(F64 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
   return {_mm256_or_pd(abs(a).v, _mm256_and_pd(sign.v, _mm256_set1_pd(-0.0)))};
+}
+inline F64 where_greater(F64 a, F64 b, F64 x, F64 y) {
+  return {_mm256_blendv_pd(y.v, x.v, _mm256_cmp_pd(a.v, b.v, _CMP_GT_OQ))};
 }
 inline F64 to_exponent(F64 a) {
   return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a.v), 52))};

@@ -27,6 +27,9 @@ inline F32 abs(F32 a) { return {_mm512_andnot_ps(_mm512_set1_ps(-0.0f), a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) {
   return {_mm512_or_ps(abs(a).v, _mm512_and_ps(sign.v, _mm512_set1_ps(-0.0f)))};
 }
+inline F32 where_greater(F32 a, F32 b, F32 x, F32 y) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
+}
 inline F32 to_exponent(F32 a) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
 }
@@ -58,6 +61,9 @@ inline F64 min(F64 a, F64 b) { return {_mm512_min_pd(a.v, b.v)}; }
 inline F64 abs(F64 a) { return {_mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
   return {_mm512_or_pd(abs(a).v, _mm512_and_pd(sign.v, _mm512_set1_pd(-0.0)))};
+}
+inline F64 where_greater(F64 a, F64 b, F64 x, F64 y) {
+  return {_mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ), y.v, x.v)};
 }
 inline F64 to_exponent(F64 a) {
   return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a.v), 52))};

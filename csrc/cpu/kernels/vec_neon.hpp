@@ -38,6 +38,9 @@ inline F32 max(F32 a, F32 b) { return {vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v)}
 inline F32 min(F32 a, F32 b) { return {vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v)}; }
 inline F32 abs(F32 a) { return {vabsq_f32(a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) { return {vbslq_f32(vdupq_n_u32(1u << 31), sign.v, a.v)}; }
+inline F32 where_greater(F32 a, F32 b, F32 x, F32 y) {
+  return {vbslq_f32(vcgtq_f32(a.v, b.v), x.v, y.v)};
+}
 inline F32 to_exponent(F32 a) { return from_bits(vshlq_n_u32(bits_of(a), 23)); }
 
 struct F64 {
@@ -72,6 +75,9 @@ inline F64 min(F64 a, F64 b) { return {vbslq_f64(vcltq_f64(a.v, b.v), a.v, b.v)}
 inline F64 abs(F64 a) { return {vabsq_f64(a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
   return {vbslq_f64(vdupq_n_u64(uint64_t{1} << 63), sign.v, a.v)};
+}
+inline F64 where_greater(F64 a, F64 b, F64 x, F64 y) {
+  return {vbslq_f64(vcgtq_f64(a.v, b.v), x.v, y.v)};
 }
 inline F64 to_exponent(F64 a) { return from_bits(vshlq_n_u64(bits_of(a), 52)); }
 

@@ -63,6 +63,9 @@ struct Portable {
   friend Portable copy_sign(Portable a, Portable sign) {
     return map([&](int i) { return from_bits((a.bits(i) & ~kSign) | (sign.bits(i) & kSign)); });
   }
+  friend Portable where_greater(Portable a, Portable b, Portable x, Portable y) {
+    return map([&](int i) { return a.v[i] > b.v[i] ? x.v[i] : y.v[i]; });
+  }
   friend Portable to_exponent(Portable a) {
     return map([&](int i) { return from_bits(a.bits(i) << kMantissaBits); });
   }

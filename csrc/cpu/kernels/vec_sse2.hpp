@@ -32,6 +32,10 @@ inline F32 abs(F32 a) { return {_mm_andnot_ps(_mm_set1_ps(-0.0f), a.v)}; }
 inline F32 copy_sign(F32 a, F32 sign) {
   return {_mm_or_ps(abs(a).v, _mm_and_ps(sign.v, _mm_set1_ps(-0.0f)))};
 }
+inline F32 where_greater(F32 a, F32 b, F32 x, F32 y) {
+  const __m128 mask = _mm_cmpgt_ps(a.v, b.v);
+  return {_mm_or_ps(_mm_and_ps(mask, x.v), _mm_andnot_ps(mask, y.v))};
+}
 inline F32 to_exponent(F32 a) {
   return {_mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a.v), 23))};
 }
@@ -64,6 +68,10 @@ inline F64 min(F64 a, F64 b) { return {_mm_min_pd(a.v, b.v)}; }
 inline F64 abs(F64 a) { return {_mm_andnot_pd(_mm_set1_pd(-0.0), a.v)}; }
 inline F64 copy_sign(F64 a, F64 sign) {
   return {_mm_or_pd(abs(a).v, _mm_and_pd(sign.v, _mm_set1_pd(-0.0)))};
+}
+inline F64 where_greater(F64 a, F64 b, F64 x, F64 y) {
+  const __m128d mask = _mm_cmpgt_pd(a.v, b.v);
+  return {_mm_or_pd(_mm_and_pd(mask, x.v), _mm_andnot_pd(mask, y.v))};
 }
 inline F64 to_exponent(F64 a) {
   return {_mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a.v), 52))};

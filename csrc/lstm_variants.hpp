@@ -1,0 +1,214 @@
+// The equations of every cell that is not the plain one, forward and backward, once for every
+// processor. `V` is what lstm_cell.hpp asks for, and has min, max, abs and where_greater(a, b, x,
+// y) = x where a > b, else y; softplus, gelu and gelu_slope. min and max pass a NaN in their second
+// operand.
+//
+//   z_i += p_i c_{t-1}   z_f += p_f c_{t-1}   z_o += p_o c_t       peepholes (Gers, Schmidhuber
+//   2000) z within [-clip, clip]                                         after bias and peephole f
+//   = 1 - i                                                      with input_forget c' = f c_{t-1} +
+//   i g   within [-cell_clip, cell_clip] c_t = c_{t-1} where it is kept, else c' zoneout (Krueger
+//   et al. 2017)
+//
+// A clip's derivative is zero at its bound and beyond.
+#pragma once
+
+#include "lstm.hpp"
+#include "lstm_cell.hpp"
+
+namespace lstm_ext {
+
+template <class V>
+LSTM_EXT_INLINE V exp_minus_one_below_zero(V z) {
+  // By the half angle: nothing cancels, since tanh(z / 2) <= 0.
+  const V t = tanh(V::broadcast(0.5f) * min(V::broadcast(0), z));
+  return (t + t) / (V::broadcast(1) - t);
+}
+
+template <class V>
+V activate(const ActivationOptions& a, V z) {
+  using T = typename V::Scalar;
+  const V alpha = V::broadcast(static_cast<T>(a.alpha)),
+          beta = V::broadcast(static_cast<T>(a.beta));
+  const V zero = V::broadcast(0), one = V::broadcast(1);
+  switch (a.kind) {
+    case ActivationKind::kSigmoid:
+      return sigmoid(z);
+    case ActivationKind::kTanh:
+      return alpha * tanh(beta * z);
+    case ActivationKind::kAffine:
+      return fma(alpha, z, beta);
+    case ActivationKind::kHardSigmoid:
+      return max(zero, min(one, fma(alpha, z, beta)));
+    case ActivationKind::kRelu:
+      return max(zero, z);
+    case ActivationKind::kLeakyRelu:
+      return where_greater(z, zero, z, alpha * z);
+    case ActivationKind::kThresholdedRelu:
+      return where_greater(z, alpha, z, zero);
+    case ActivationKind::kElu:
+      return beta * where_greater(z, zero, z, alpha * exp_minus_one_below_zero(z));
+    case ActivationKind::kSoftsign:
+      return z / (one + abs(z));
+    case ActivationKind::kExponential:
+      return sigmoid(z) / sigmoid(zero - z);
+    case ActivationKind::kSilu:
+      return z * sigmoid(z);
+    case ActivationKind::kSoftplus:
+      return softplus(z);
+    case ActivationKind::kGelu:
+      return gelu(z);
+  }
+  return z;
+}
+
+// dy/dz, given y = activate(a, z).
+template <class V>
+V activation_slope(const ActivationOptions& a, V z, V y) {
+  using T = typename V::Scalar;
+  const V alpha = V::broadcast(static_cast<T>(a.alpha)),
+          beta = V::broadcast(static_cast<T>(a.beta));
+  const V zero = V::broadcast(0), one = V::broadcast(1);
+  switch (a.kind) {
+    case ActivationKind::kSigmoid:
+      return y * (one - y);
+    case ActivationKind::kTanh: {
+      const V t = tanh(beta * z);
+      return alpha * beta * (one - t * t);
+    }
+    case ActivationKind::kAffine:
+      return alpha;
+    case ActivationKind::kHardSigmoid:
+      return where_greater(y, zero, where_greater(one, y, alpha, zero), zero);
+    case ActivationKind::kRelu:
+      return where_greater(z, zero, one, zero);
+    case ActivationKind::kLeakyRelu:
+      return where_greater(z, zero, one, alpha);
+    case ActivationKind::kThresholdedRelu:
+      return where_greater(z, alpha, one, zero);
+    case ActivationKind::kElu:
+      return beta * where_greater(z, zero, one, fma(alpha, exp_minus_one_below_zero(z), alpha));
+    case ActivationKind::kSoftsign: {
+      const V d = one + abs(z);
+      return one / (d * d);
+    }
+    case ActivationKind::kExponential:
+      return y;
+    case ActivationKind::kSilu:
+      return sigmoid(z) * fma(z, sigmoid(zero - z), one);
+    case ActivationKind::kSoftplus:
+      return sigmoid(z);
+    case ActivationKind::kGelu:
+      return gelu_slope(z);
+  }
+  return one;
+}
+
+template <class V>
+LSTM_EXT_INLINE V within(double bound, V x) {
+  if (bound == 0) return x;
+  using T = typename V::Scalar;
+  const V limit = V::broadcast(static_cast<T>(bound));
+  return min(limit, max(V::broadcast(static_cast<T>(-bound)), x));
+}
+
+// d where |x| < bound, else zero.
+template <class V>
+LSTM_EXT_INLINE V gradient_within(double bound, V x, V d) {
+  if (bound == 0) return d;
+  const V limit = V::broadcast(static_cast<typename V::Scalar>(bound));
+  return where_greater(limit, abs(x), d, V::broadcast(0));
+}
+
+// What a unit has besides its state.
+template <class V>
+struct CellExtras {
+  CellGates<V> peephole;  // the candidate has none
+  V keep;                 // above 1/2 where c is kept; with `shares`, the share of it that is kept
+  bool has_peephole, has_keep, shares;
+};
+
+template <class V>
+struct VariantStep {
+  CellGates<V> z, gates;  // z after peepholes and clips
+  V fresh;                // c' after its clip
+  V c, h;
+};
+
+template <class V>
+LSTM_EXT_INLINE V keep_part(const CellExtras<V>& e, V before, V fresh) {
+  if (!e.has_keep) return fresh;
+  if (e.shares) return fma(e.keep, before, (V::broadcast(1) - e.keep) * fresh);
+  return where_greater(e.keep, V::broadcast(0.5f), before, fresh);
+}
+
+// From z before peepholes and clips.
+template <class V>
+VariantStep<V> variant_forward(const CellOptions& o, const CellExtras<V>& e, CellGates<V> z,
+                               V c_prev) {
+  VariantStep<V> s;
+  if (e.has_peephole) {
+    z.input = fma(e.peephole.input, c_prev, z.input);
+    z.forget = fma(e.peephole.forget, c_prev, z.forget);
+  }
+  s.z.input = within(o.clip, z.input);
+  s.z.forget = within(o.clip, z.forget);
+  s.z.candidate = within(o.clip, z.candidate);
+  s.gates.input = activate(o.recurrent, s.z.input);
+  s.gates.forget =
+      o.input_forget ? V::broadcast(1) - s.gates.input : activate(o.recurrent, s.z.forget);
+  s.gates.candidate = activate(o.candidate, s.z.candidate);
+  s.fresh = within(o.cell_clip, fma(s.gates.forget, c_prev, s.gates.input * s.gates.candidate));
+  s.c = keep_part(e, c_prev, s.fresh);
+  if (e.has_peephole) z.output = fma(e.peephole.output, s.c, z.output);
+  s.z.output = within(o.clip, z.output);
+  s.gates.output = activate(o.recurrent, s.z.output);
+  s.h = s.gates.output * activate(o.output, s.c);
+  return s;
+}
+
+// From what variant_forward left: z and c. d_h: gradient of h. d_c: gradient of c_t from step t+1
+// and from outside.
+template <class V>
+CellGradient<V> variant_backward(const CellOptions& o, const CellExtras<V>& e,
+                                 const CellGates<V>& z, V c, V c_prev, V d_h, V d_c) {
+  const V one = V::broadcast(1), zero = V::broadcast(0);
+  const V i = activate(o.recurrent, z.input);
+  const V f = o.input_forget ? one - i : activate(o.recurrent, z.forget);
+  const V g = activate(o.candidate, z.candidate);
+  const V out = activate(o.recurrent, z.output);
+  const V y = activate(o.output, c);
+  CellGradient<V> d;
+  d.z.output =
+      gradient_within(o.clip, z.output, d_h * y * activation_slope(o.recurrent, z.output, out));
+  V d_cell = fma(d_h * out, activation_slope(o.output, c, y), d_c);
+  if (e.has_peephole) d_cell = fma(d.z.output, e.peephole.output, d_cell);
+
+  V d_kept = zero;
+  if (e.has_keep && e.shares) {
+    d_kept = d_cell * e.keep;
+    d_cell = d_cell * (one - e.keep);
+  } else if (e.has_keep) {
+    const V half = V::broadcast(0.5f);
+    d_kept = where_greater(e.keep, half, d_cell, zero);
+    d_cell = where_greater(e.keep, half, zero, d_cell);
+  }
+  if (o.cell_clip != 0) d_cell = gradient_within(o.cell_clip, fma(f, c_prev, i * g), d_cell);
+
+  V d_i = d_cell * g;
+  const V d_f = d_cell * c_prev;
+  if (o.input_forget) d_i = d_i - d_f;
+  d.z.input = gradient_within(o.clip, z.input, d_i * activation_slope(o.recurrent, z.input, i));
+  d.z.forget = o.input_forget ? zero
+                              : gradient_within(o.clip, z.forget,
+                                                d_f * activation_slope(o.recurrent, z.forget, f));
+  d.z.candidate = gradient_within(o.clip, z.candidate,
+                                  d_cell * i * activation_slope(o.candidate, z.candidate, g));
+  d.c_prev = fma(d_cell, f, d_kept);
+  if (e.has_peephole) {
+    d.c_prev = fma(d.z.input, e.peephole.input, d.c_prev);
+    d.c_prev = fma(d.z.forget, e.peephole.forget, d.c_prev);
+  }
+  return d;
+}
+
+}  // namespace lstm_ext

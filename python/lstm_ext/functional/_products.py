@@ -1,0 +1,68 @@
+"""Matrix products in one fixed order of additions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _cpu
+from .._arguments import as_float_array, as_thread_limit
+
+__all__ = ["matmul"]
+
+Array = NDArray[Any]
+
+
+def matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    num_threads: int | None = None,
+) -> Array:
+    """Multiply two matrices in one fixed order of additions.
+
+    Parameters
+    ----------
+    a : (M, K) array of float32 or float64
+        Any strides; pass a transpose as ``a.T``.
+    b : (K, N) array of the same dtype
+    bias : (N,) array of the same dtype, optional
+        Added to every row.
+    num_threads : int, optional
+        As in `lstm`.
+
+    Returns
+    -------
+    (M, N) array
+        Unlike those of ``a @ b``, a row's bits depend neither on the rows around it nor on the
+        number of threads.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, dtype or shape.
+    """
+    a = as_float_array(a, "a")
+    b = as_float_array(b, "b", like=a.dtype)
+    if a.ndim != 2:
+        raise ValueError(f"a: got shape {a.shape}, expected (M, K)")
+    if b.ndim != 2 or b.shape[0] != a.shape[1]:
+        raise ValueError(f"b: got shape {b.shape}, expected ({a.shape[1]}, N)")
+    if bias is not None:
+        bias = np.ascontiguousarray(as_float_array(bias, "bias", like=a.dtype))
+        if bias.shape != (b.shape[1],):
+            raise ValueError(f"bias: got shape {bias.shape}, expected ({b.shape[1]},)")
+    threads = as_thread_limit(num_threads)
+    try:
+        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+        _cpu.matmul(a, b, bias, out, threads)
+    except (MemoryError, ValueError) as error:
+        raise ValueError(
+            f"{'a' if a.size > b.size else 'b'}: got shape {max(a, b, key=np.size).shape}, whose "
+            f"product {a.shape[0], b.shape[1]} cannot be allocated; expected a size that fits in "
+            "memory"
+        ) from error
+    return out

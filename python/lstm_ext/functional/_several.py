@@ -1,0 +1,379 @@
+"""Several LSTMs in one call: two directions side by side, layers on top of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _cpu
+from .._arguments import (
+    as_gradient,
+    as_thread_limit,
+    check_differentiable,
+    check_flags,
+    new_sequence,
+    too_large,
+)
+from .._cpu import ForwardArrays, PackedWeights
+from ..variants import Noise
+from ._backward import Downstream, Kept, Upstream, check_not_consumed
+from ._single import last_output
+from ._steps import Gradients, Inputs, Steps, as_inputs, as_steps
+
+__all__ = ["bidirectional", "bidirectional_vjp", "stack"]
+
+Array = NDArray[Any]
+State = tuple[Array, Array]
+_Noises = tuple[Noise | None, Noise | None]
+_Pair = tuple[ArrayLike | None, ArrayLike | None]
+
+_NO_NOISE: _Noises = (None, None)
+
+
+def bidirectional(
+    x: ArrayLike,
+    forward: PackedWeights,
+    backward: PackedWeights,
+    *,
+    initial_state: tuple[Any, Any] | None = None,
+    time_major: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    zero_output_for_mask: bool = False,
+    noise: _Noises = _NO_NOISE,
+    num_threads: int | None = None,
+) -> tuple[Array, State, State]:
+    """Run two LSTMs over the same sequences, one of them from their end, side by side on threads.
+
+    Parameters
+    ----------
+    x : (B, T, I) array
+    forward, backward : PackedWeights
+        Of one dtype and one way to store weights.
+    initial_state : pair of pairs (h, c), optional
+        Of each direction; either may be None.
+    noise : pair of Noise or None
+        Of each direction.
+    time_major, return_sequences, lengths, mask, reset, zero_output_for_mask, num_threads
+        As in `lstm`. A reset in time is, for the backward direction, a reset before it reads that
+        time.
+
+    Returns
+    -------
+    output : (B, T, P + P') array
+        The outputs of both, each in the order of time; without `return_sequences`, the last output
+        of each: (B, P + P').
+    (h, c), (h, c)
+        The state of each after its last step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `lstm`.
+    """
+    check_flags(False, time_major, return_sequences)
+    _check_pair(forward, backward)
+    both = _both_inputs(
+        x, (forward, backward), initial_state, time_major,
+        (lengths, mask, reset, zero_output_for_mask), noise,
+    )  # fmt: skip
+    threads = as_thread_limit(num_threads)
+    batch, steps, _ = both[0].x.shape
+    dtype, sizes = both[0].x.dtype, (forward.output_size, backward.output_size)
+    states: list[State] = []
+    calls = []
+    try:
+        output = (
+            new_sequence(batch, steps, sum(sizes), dtype, time_major) if return_sequences else None
+        )
+        halves = (None, None) if output is None else _halves(output, sizes[0])
+        for index, (weights, inputs) in enumerate(zip((forward, backward), both, strict=True)):
+            h = np.empty((batch, weights.output_size), dtype)
+            c = np.empty((batch, weights.units), dtype)
+            states.append((h, c))
+            arrays = ForwardArrays(
+                inputs.x, inputs.h0, inputs.c0, index == 1, halves[index], h, c, None, None,
+                inputs.options(),
+            )  # fmt: skip
+            calls.append((weights, arrays))
+        _cpu.lstm_forward_all(calls, False, threads)
+    except (MemoryError, ValueError) as error:
+        raise too_large(both[0].x, forward) from error
+    if output is None:
+        output = np.concatenate(
+            [last_output(h, both[i], i == 1) for i, (h, _) in enumerate(states)], axis=1
+        )
+    elif time_major:
+        output = output.swapaxes(0, 1)
+    return output, states[0], states[1]
+
+
+def bidirectional_vjp(
+    x: ArrayLike,
+    forward: PackedWeights,
+    backward: PackedWeights,
+    *,
+    initial_state: tuple[Any, Any] | None = None,
+    time_major: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    zero_output_for_mask: bool = False,
+    noise: _Noises = _NO_NOISE,
+    num_threads: int | None = None,
+) -> tuple[tuple[Array, State, State], BidirectionalBackward]:
+    """Run two LSTMs as `bidirectional` and return its results with what carries gradients back.
+
+    Returns
+    -------
+    (output, (h, c), (h, c))
+        As of `bidirectional`, with the same bits.
+    back : callable
+        ``back(d_output=None, d_forward=(None, None), d_backward=(None, None))`` returns the
+        `Gradients` of both. Those of x are summed in the first; the second's are empty. Options as
+        of `lstm_vjp`.
+    """
+    check_flags(False, time_major, return_sequences)
+    _check_pair(forward, backward)
+    check_differentiable(forward)
+    both = _both_inputs(
+        x, (forward, backward), initial_state, time_major,
+        (lengths, mask, reset, zero_output_for_mask), noise,
+    )  # fmt: skip
+    threads = as_thread_limit(num_threads)
+    batch, steps, _ = both[0].x.shape
+    try:
+        output = new_sequence(
+            batch, steps, forward.output_size + backward.output_size, both[0].x.dtype, time_major
+        )
+        halves = _halves(output, forward.output_size)
+        kept = (
+            Kept(both[0], forward, False, halves[0]),
+            Kept(both[1], backward, True, halves[1]),
+        )
+        calls = [(k.weights, k.forward_arrays()) for k in kept]
+        _cpu.lstm_forward_all(calls, False, threads)
+    except (MemoryError, ValueError) as error:
+        raise too_large(both[0].x, forward) from error
+    back = BidirectionalBackward(kept, return_sequences, time_major, threads)
+    states = [(k.h, k.c) for k in kept]
+    if not return_sequences:
+        output = np.concatenate([last_output(k.h, k.inputs, k.go_backwards) for k in kept], axis=1)
+    elif time_major:
+        output = output.swapaxes(0, 1)
+    return (output, states[0], states[1]), back
+
+
+class BidirectionalBackward:
+    """The function that `bidirectional_vjp` returns: it carries gradients back."""
+
+    def __init__(
+        self, kept: tuple[Kept, Kept], return_sequences: bool, time_major: bool, threads: int
+    ) -> None:
+        self._kept, self._threads = kept, threads
+        self._return_sequences, self._time_major = return_sequences, time_major
+
+    def __call__(
+        self,
+        d_output: ArrayLike | None = None,
+        d_forward: _Pair = (None, None),
+        d_backward: _Pair = (None, None),
+        *,
+        need_x: bool = True,
+        need_state: bool = True,
+        consume: bool = False,
+    ) -> tuple[Gradients, Gradients]:
+        """Return the gradients of the arguments of both from those of the results."""
+        first, second = self._kept
+        check_not_consumed(first)
+        upstream = self._upstream(d_output, d_forward, d_backward)
+        try:
+            rooms = [Downstream(k, need_x and k is first, need_state) for k in self._kept]
+            # Both add to one gradient of x, unless each is multiplied by factors of its own.
+            apart = any(k.inputs.x_factors is not None for k in self._kept)
+            if need_x:
+                rooms[1].x = np.zeros_like(rooms[0].x) if apart else rooms[0].x
+            calls = [
+                (k.weights, room.arrays(k, up, consume, adds_to_x=k is second and not apart))
+                for k, room, up in zip(self._kept, rooms, upstream, strict=True)
+            ]
+            _cpu.lstm_backward(calls, self._threads)
+        except MemoryError as error:
+            raise too_large(first.inputs.x, first.weights) from error
+        if consume:
+            first.gates = second.gates = None
+        if need_x and not apart:
+            rooms[1].x = None
+        grads = [r.gradients(k, self._time_major) for r, k in zip(rooms, self._kept, strict=True)]
+        if need_x and apart:
+            grads[0] = grads[0]._replace(x=grads[0].x + grads[1].x)
+            grads[1] = grads[1]._replace(x=np.empty(0, grads[0].x.dtype))
+        return grads[0], grads[1]
+
+    def _upstream(
+        self, d_output: ArrayLike | None, d_forward: _Pair, d_backward: _Pair
+    ) -> list[Upstream]:
+        """Return the gradients of each direction's results, in the order of its steps."""
+        upstream = [
+            Upstream(kept, None, *pair, return_sequences=True, time_major=False, prefix=name)
+            for kept, pair, name in zip(
+                self._kept, (d_forward, d_backward), ("d_forward ", "d_backward "), strict=True
+            )
+        ]
+        if d_output is None:
+            return upstream
+        batch, steps, size = self._kept[0].output.shape
+        total = size + self._kept[1].output.shape[2]
+        if not self._return_sequences:
+            given = as_gradient(d_output, "d_output", (batch, total), self._kept[0].h.dtype)
+            upstream[0].add_last(np.ascontiguousarray(given[:, :size]), self._kept[0])
+            upstream[1].add_last(np.ascontiguousarray(given[:, size:]), self._kept[1])
+            return upstream
+        shape = (steps, batch, total) if self._time_major else (batch, steps, total)
+        given = as_gradient(d_output, "d_output", shape, self._kept[0].h.dtype)
+        given = given.swapaxes(0, 1) if self._time_major else given
+        upstream[0].output, upstream[1].output = _halves(given, size)
+        return upstream
+
+
+def stack(
+    x: ArrayLike,
+    layers: Sequence[PackedWeights],
+    *,
+    initial_state: Sequence[Any] | None = None,
+    time_major: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
+    zero_output_for_mask: bool = False,
+    num_threads: int | None = None,
+) -> tuple[Array, list[State]]:
+    """Run LSTMs on top of each other: each one's output is the next one's x.
+
+    With few sequences the layers keep step on threads of their own, a part of the sequence apart.
+
+    Parameters
+    ----------
+    x : (B, T, I) array
+    layers : sequence of PackedWeights
+        Of one dtype and one way to store weights, each made for inputs of the size before it.
+    initial_state : sequence of pairs (h, c), optional
+        Of each layer.
+    time_major, return_sequences, lengths, mask, reset, zero_output_for_mask, num_threads
+        As in `lstm`; masks and resets are those of all layers.
+
+    Returns
+    -------
+    output : (B, T, P) array, or (B, P) without `return_sequences`
+        Of the last layer.
+    states : list of pairs (h, c)
+        Of each layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `lstm`.
+    """
+    check_flags(False, time_major, return_sequences)
+    layers = _as_layers(layers)
+    given = [None] * len(layers) if initial_state is None else list(initial_state)
+    if len(given) != len(layers):
+        raise ValueError(f"initial_state: got {len(given)} pairs, expected {len(layers)}")
+    first = as_inputs(x, layers[0], given[0], time_major, None, None, "initial_state[0]")
+    batch, time, _ = first.x.shape
+    steps = as_steps((batch, time), lengths, mask, reset, zero_output_for_mask)
+    threads = as_thread_limit(num_threads)
+    inputs: list[Inputs] = [first._replace(steps=steps)]
+    outputs: list[Array | None] = []
+    states: list[State] = []
+    calls = []
+    try:
+        for index, weights in enumerate(layers):
+            if index:
+                state, name = given[index], f"initial_state[{index}]"
+                inputs.append(as_inputs(outputs[-1], weights, state, False, steps, None, name))  # type: ignore[arg-type]
+            size, dtype = weights.output_size, first.x.dtype
+            is_last = index + 1 == len(layers)
+            wanted = return_sequences or not is_last
+            outputs.append(
+                new_sequence(batch, time, size, dtype, time_major and is_last) if wanted else None
+            )
+            states.append((np.empty((batch, size), dtype), np.empty((batch, weights.units), dtype)))
+            i = inputs[-1]
+            arrays = ForwardArrays(
+                i.x, i.h0, i.c0, False, outputs[-1], *states[-1], None, None, i.options()
+            )
+            calls.append((weights, arrays))
+        _cpu.lstm_forward_all(calls, True, threads)
+    except MemoryError as error:
+        raise too_large(first.x, layers[0]) from error
+    output = outputs[-1]
+    if output is None:
+        output = last_output(states[-1][0], inputs[-1], False)
+    elif time_major:
+        output = output.swapaxes(0, 1)
+    return output, states
+
+
+def _as_layers(layers: Sequence[PackedWeights]) -> list[PackedWeights]:
+    layers = list(layers)
+    if not layers:
+        raise ValueError("layers: got none, expected at least one")
+    for index, layer in enumerate(layers):
+        name = f"layers[{index}]"
+        _check_packed(layer, name, layers[0])
+        if index and layer.input_size != layers[index - 1].output_size:
+            raise ValueError(
+                f"{name}: got weights for inputs of {layer.input_size}, expected "
+                f"{layers[index - 1].output_size}, the size of the outputs before"
+            )
+    return layers
+
+
+def _check_pair(forward: PackedWeights, backward: PackedWeights) -> None:
+    _check_packed(forward, "forward", forward)
+    _check_packed(backward, "backward", forward)
+
+
+def _check_packed(weights: Any, name: str, like: PackedWeights) -> None:
+    if not isinstance(weights, PackedWeights):
+        raise TypeError(f"{name}: got {type(weights).__name__}, expected a PackedWeights")
+    if weights.weights_dtype != like.weights_dtype:
+        raise ValueError(
+            f"{name}: got weights packed as {weights.weights_dtype}, expected "
+            f"{like.weights_dtype} like the others"
+        )
+
+
+def _both_inputs(
+    x: ArrayLike,
+    weights: tuple[PackedWeights, PackedWeights],
+    initial_state: tuple[Any, Any] | None,
+    time_major: bool,
+    slots: tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None, bool],
+    noise: _Noises,
+) -> tuple[Inputs, Inputs]:
+    states = (None, None) if initial_state is None else initial_state
+    if not isinstance(states, (tuple, list)) or len(states) != 2:
+        raise ValueError("initial_state: expected a pair of pairs, ((h, c), (h, c))")
+    if not isinstance(noise, (tuple, list)) or len(noise) != 2:
+        raise ValueError("noise: expected a pair, one for each direction")
+    inputs = [
+        as_inputs(x, w, states[i], time_major, None, noise[i], f"initial_state[{i}]")
+        for i, w in enumerate(weights)
+    ]
+    batch, time, _ = inputs[0].x.shape
+    steps: Steps | None = as_steps((batch, time), *slots)
+    return inputs[0]._replace(steps=steps), inputs[1]._replace(steps=steps)
+
+
+def _halves(output: Array, size: int) -> tuple[Array, Array]:
+    """Return the parts of (B, T, P + P') of both directions, in the order of their steps."""
+    return output[..., :size], output[:, ::-1, size:]

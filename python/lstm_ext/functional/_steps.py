@@ -1,0 +1,233 @@
+"""What a call consists of besides its weights: which slots are steps, the state, noise."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arguments import as_float_array, as_input, as_state
+from .._cpu import CallOptions, PackedWeights
+from ..variants import Gates, LayerNorm, Noise
+
+__all__ = ["Gradients", "Inputs", "Steps", "as_inputs", "as_steps", "spread_gates"]
+
+Array = NDArray[Any]
+
+
+class Gradients(NamedTuple):
+    """The gradients of everything that went into an LSTM, each of its argument's shape."""
+
+    x: Array
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+    h0: Array
+    c0: Array
+    peephole: Array | None = None
+    projection_kernel: Array | None = None
+    layer_norm: LayerNorm | None = None
+
+
+class Steps:
+    """Which slots of a batch of sequences are steps.
+
+    Attributes
+    ----------
+    lengths : (B,) int64 array or None
+    mask, reset : (B, T) uint8 array or None
+        In the order of time.
+    zero_output : bool
+        Whether the output is zero where there is no step.
+    """
+
+    __slots__ = ("lengths", "mask", "reset", "shape", "zero_output")
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        lengths: Array | None,
+        mask: Array | None,
+        reset: Array | None,
+        zero_output: bool,
+    ) -> None:
+        self.shape, self.lengths, self.mask, self.reset = shape, lengths, mask, reset
+        self.zero_output = zero_output
+
+    @property
+    def all(self) -> bool:
+        """Whether every slot is a step."""
+        return self.lengths is None and self.mask is None
+
+    @property
+    def count(self) -> int:
+        """N, the number of steps of all rows."""
+        if self.lengths is not None:
+            return int(self.lengths.sum())
+        return self.shape[0] * self.shape[1] if self.mask is None else int(self.mask.sum())
+
+    def valid(self, go_backwards: bool) -> Array:
+        """Return whether each slot is a step: (B, T) bools in the order of the slots."""
+        batch, steps = self.shape
+        if self.lengths is not None:
+            valid: Array = np.arange(steps) < self.lengths[:, None]
+        else:
+            valid = np.ones((batch, steps), bool) if self.mask is None else self.mask.view(bool)
+        return valid[:, ::-1] if go_backwards else valid
+
+    def last_has_output(self, go_backwards: bool) -> Array:
+        """Return for each row whether the last slot's output is h, rather than zero."""
+        valid = self.valid(go_backwards)
+        return np.asarray(valid[:, -1] if self.zero_output else valid.any(axis=1))
+
+
+class Inputs(NamedTuple):
+    """What a call reads besides the weights, checked."""
+
+    x: Array  # (B, T, I), as it is multiplied
+    x_factors: Array | None  # (B, 1, I), by which x was multiplied
+    h0: Array | None
+    c0: Array | None
+    steps: Steps | None  # None: all slots, and no reset
+    noise_h: Array | None
+    zoneout: Array | None
+    cell_zoneout: Array | None
+
+    @property
+    def step_count(self) -> int:
+        """N, the number of steps of all rows."""
+        return self.x.shape[0] * self.x.shape[1] if self.steps is None else self.steps.count
+
+    def options(self, hidden: Array | None = None, activated: bool = False) -> CallOptions | None:
+        """Return what the kernels are told, None if it is nothing."""
+        arrays = (self.steps, self.noise_h, self.zoneout, self.cell_zoneout, hidden)
+        if not activated and all(array is None for array in arrays):
+            return None
+        steps = self.steps
+        return CallOptions(
+            lengths=None if steps is None else steps.lengths,
+            mask=None if steps is None else steps.mask,
+            reset=None if steps is None else steps.reset,
+            repeats_output=steps is None or not steps.zero_output,
+            noise_h=self.noise_h,
+            zoneout=self.zoneout,
+            cell_zoneout=self.cell_zoneout,
+            hidden=hidden,
+            activated=activated,
+        )
+
+
+def as_inputs(
+    x: ArrayLike,
+    weights: PackedWeights,
+    initial_state: Any,
+    time_major: bool,
+    steps: Steps | None,
+    noise: Noise | None,
+    name: str = "initial_state",
+) -> Inputs:
+    """Check the arguments of one LSTM; x is (B, T, I), or (T, B, I) if `time_major`."""
+    x = as_input(x, weights, time_major)
+    h0, c0 = as_state(initial_state, name, x, weights)
+    if noise is None:
+        return Inputs(x, None, h0, c0, steps, None, None, None)
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
+    batch, time, features = x.shape
+    factors = _factors(noise.x, "noise.x", (batch, features), x.dtype)
+    x_factors = None if factors is None else factors[:, None, :]
+    return Inputs(
+        x if x_factors is None else x * x_factors,
+        x_factors,
+        h0,
+        c0,
+        steps,
+        _factors(noise.h, "noise.h", (batch, weights.output_size), x.dtype),
+        _as_bytes(noise.zoneout, "noise.zoneout", (batch, time, weights.output_size)),
+        _as_bytes(noise.cell_zoneout, "noise.cell_zoneout", (batch, time, weights.units)),
+    )
+
+
+def _factors(
+    value: ArrayLike | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array | None:
+    if value is None:
+        return None
+    array = as_float_array(value, name, like=dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
+    return np.ascontiguousarray(array)
+
+
+def as_steps(
+    shape: tuple[int, int],
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None,
+    reset: ArrayLike | None,
+    zero_output_for_mask: bool,
+) -> Steps | None:
+    """Check what says which slots of (B, T) are steps; None if all are and nothing is reset."""
+    if not isinstance(zero_output_for_mask, (bool, np.bool_)):
+        raise TypeError(
+            f"zero_output_for_mask: got {zero_output_for_mask!r}, expected True or False"
+        )
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths: got it beside mask, expected one of the two")
+    counts = None if lengths is None else _as_lengths(lengths, shape)
+    valid, resets = _as_bytes(mask, "mask", shape), _as_bytes(reset, "reset", shape)
+    if counts is not None and (counts == shape[1]).all():
+        counts = None
+    if valid is not None and valid.all():
+        valid = None
+    if resets is not None and not resets.any():
+        resets = None
+    if counts is None and valid is None and resets is None:
+        return None
+    return Steps(shape, counts, valid, resets, bool(zero_output_for_mask))
+
+
+def _as_lengths(value: ArrayLike, shape: tuple[int, int]) -> Array:
+    batch, steps = shape
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths: got an array of {array.dtype}, expected integers")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths: got shape {array.shape}, expected {(batch,)}")
+    if batch and not (array.min() >= 0 and array.max() <= steps):
+        wrong = array[(array < 0) | (array > steps)][0]
+        raise ValueError(f"lengths: got {wrong}, expected 0 to {steps}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _as_bytes(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
+    """Return bools as contiguous bytes of 0 or 1."""
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: got an array of {array.dtype}, expected bools")
+    if array.shape != shape:
+        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
+def spread_gates(gates: Array, cells: Array, inputs: Inputs, go_backwards: bool) -> Gates:
+    """Return what the kernels kept of N steps in its place among all slots."""
+    batch, steps, _ = inputs.x.shape
+    units = cells.shape[1]
+    out = np.zeros((5, batch, steps, units), cells.dtype)
+    valid = np.ones((batch, steps), bool)
+    if inputs.steps is not None:
+        valid = inputs.steps.valid(go_backwards)
+    # The order of the N rows (csrc/lstm.hpp): steps by number, in each the longest rows first.
+    lengths = valid.sum(axis=1)
+    order = np.argsort(-lengths, kind="stable")
+    position, slot = np.nonzero(valid[order])
+    number = np.concatenate([np.arange(length) for length in lengths[order]] or [lengths])
+    by_step = np.lexsort((position, number))
+    rows, slots = order[position[by_step]], slot[by_step]
+    for index in range(4):
+        out[index, rows, slots] = gates[:, index * units : (index + 1) * units]
+    out[4, rows, slots] = cells
+    return Gates(*out)
