@@ -162,13 +162,13 @@ def test_the_configuration_makes_the_same_layer(variant: str) -> None:
 def test_names_of_activations() -> None:
     keras = {"module": "builtins", "class_name": "function", "config": "relu"}
     for given, want in (
-        (None, "linear"), ("swish", "silu"), (activations.relu, "relu"), (keras, "relu"),
-        (["elu", 2], ("elu", 2.0)), (("affine", 2, 1), ("affine", 2.0, 1.0)),
+        (None, "linear"), ("swish", "swish"), (activations.relu, "relu"), (keras, "relu"),
+        (["elu", 2], ("elu", 2)), (("affine", 2, 1), ("affine", 2, 1)), (("tanh",), "tanh"),
     ):  # fmt: skip
         assert LSTM(3, activation=given).cell.activation == want
         assert LSTM(3, recurrent_activation=given).cell.recurrent_activation == want
     assert LSTM(3, "relu").cell.output_activation is None
-    assert LSTM(3, output_activation=["elu", 2]).cell.output_activation == ("elu", 2.0)
+    assert LSTM(3, output_activation=["elu", 2]).cell.output_activation == ("elu", 2)
 
 
 # ---- noise ----
@@ -425,7 +425,8 @@ def test_a_model_streams_through_layers_on_top_of_each_other() -> None:
 # ---- small weights ----
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if "norm" not in name])
+# Without cells that grow, and with them what small weights cost.
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "norm" not in v and v != "linear"])
 def test_small_weights_are_for_calls_and_full_ones_for_training(variant: str) -> None:
     options = dict(VARIANTS[variant], return_sequences=True, num_layers=2, dtype="float32")
     full, small = (make_layer(32, F, **options, weights_dtype=kind) for kind in (None, "bfloat16"))
@@ -449,9 +450,9 @@ def test_small_weights_are_for_calls_and_full_ones_for_training(variant: str) ->
     ("options", "error", "message"),
     [
         ({"activation": "tanhh"}, ValueError, "^activation: got 'tanhh', expected one of affine"),
-        ({"activation": "softmax"}, ValueError, "^activation: got 'softmax', expected .*alone"),
-        ({"activation": ("relu", 1)}, ValueError, "^activation: .*at most 0 parameters for relu"),
-        ({"activation": ("elu", "a")}, TypeError, "^activation: got 'a', expected a number"),
+        ({"activation": "softmax"}, ValueError, "^activation: got 'softmax', expected one of"),
+        ({"activation": ("relu", 1)}, ValueError, "^activation: .*at most 0 numbers for relu"),
+        ({"activation": ("elu", "a")}, TypeError, "^activation: .*expected numbers after the name"),
         ({"recurrent_activation": 3}, TypeError, "^recurrent_activation: got 3, expected a name"),
         ({"output_activation": ()}, TypeError, r"^output_activation: got \(\), expected a name"),
         ({"activation": np.tanh}, TypeError, "^activation: got <ufunc"),

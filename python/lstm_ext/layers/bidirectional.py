@@ -12,7 +12,7 @@ from .. import functional
 from .._registry import check_unsupported, serialize
 from .base import Layer, LayerBackward, Shape, as_numbers
 from .lstm import LSTM
-from .lstm_run import Call, check_call
+from .lstm_run import check_call
 from .lstm_state import State, describe
 from .lstm_weights import Packed, gradients_in_order
 from .pairing import MERGE_MODES, check_pair, merge, merge_back
@@ -249,7 +249,7 @@ class Bidirectional(Layer):
                 for layer, call, weights in zip(self._layers, calls, packed, strict=True)
             ]
         return {
-            "initial_state": self._initial_state(calls, packed),
+            "initial_state": self._by_reading([call.states and call.states[0] for call in calls]),
             "mask": calls[0].mask,
             "lengths": lengths,
             "reset": calls[0].reset,
@@ -268,18 +268,6 @@ class Bidirectional(Layer):
             for index, array in enumerate(given)
         )
         return [(h, c), (h_back, c_back)]
-
-    def _initial_state(
-        self, calls: Sequence[Call], packed: Sequence[Packed]
-    ) -> tuple[State, State] | None:
-        if all(call.states is None for call in calls):
-            return None
-        # One of the two layers may have been called alone, and keep a state alone.
-        first, second = (
-            call.states[0] if call.states else _zero_state(len(call.x), weights[0])
-            for call, weights in zip(calls, packed, strict=True)
-        )
-        return self._by_reading((first, second))
 
     def _keep(self, states: Sequence[State]) -> None:
         for layer, state in zip(self._layers, self._by_reading(states), strict=True):
@@ -383,10 +371,3 @@ def _lstm(description: Mapping[str, Any], name: str) -> LSTM:
     layer = kind.from_config(description["config"])
     assert isinstance(layer, LSTM)
     return layer
-
-
-def _zero_state(batch: int, weights: functional.PackedWeights) -> State:
-    return (
-        np.zeros((batch, weights.output_size), weights.dtype),
-        np.zeros((batch, weights.units), weights.dtype),
-    )

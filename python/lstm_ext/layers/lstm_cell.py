@@ -6,20 +6,11 @@ from typing import Any
 
 from .. import activations
 from .._registry import check_number
+from ..functional._packing import resolve_activation
 from ..variants import ActivationSpec, Cell
 from .base import check_rate
 
 __all__ = ["as_activation", "as_cell", "check_layer_norm", "serialize_activation"]
-
-# How many parameters each activation takes: none, alpha, or alpha and beta.
-_PARAMETERS = {
-    **dict.fromkeys(
-        ("linear", "relu", "tanh", "sigmoid", "softplus", "softsign", "selu", "gelu", "silu",
-         "exponential"), 0,
-    ),
-    **dict.fromkeys(("leaky_relu", "elu", "thresholded_relu"), 1),
-    **dict.fromkeys(("hard_sigmoid", "affine", "scaled_tanh"), 2),
-}  # fmt: skip
 
 
 def as_activation(value: Any, name: str) -> ActivationSpec:
@@ -35,27 +26,17 @@ def as_activation(value: Any, name: str) -> ActivationSpec:
     Raises
     ------
     ValueError
-        If there is no such activation, it is not elementwise, or takes fewer parameters.
+        If there is no such activation, or it takes fewer parameters.
     TypeError
         If `value` is none of these, or a parameter no number.
     """
+    spec: ActivationSpec
     if isinstance(value, (tuple, list)) and value and isinstance(value[0], str):
-        kind, *parameters = value
+        spec = tuple(value) if len(value) > 1 else value[0]
     else:
-        kind, parameters = _name_of(value, name), []
-    kind = "silu" if kind == "swish" else kind
-    if kind == "softmax":
-        raise ValueError(f"{name}: got 'softmax', expected a function of each element alone")
-    if kind not in _PARAMETERS:
-        raise ValueError(f"{name}: got {kind!r}, expected one of {', '.join(sorted(_PARAMETERS))}")
-    if len(parameters) > _PARAMETERS[kind]:
-        raise ValueError(
-            f"{name}: got {value!r}, expected at most {_PARAMETERS[kind]} parameters for {kind}"
-        )
-    if not parameters:
-        return kind
-    numbers = [check_number(number, name) for number in parameters]
-    return (kind, numbers[0]) if len(numbers) == 1 else (kind, numbers[0], numbers[1])
+        spec = _name_of(value, name)
+    resolve_activation(spec, name)
+    return spec
 
 
 def _name_of(value: Any, name: str) -> str:

@@ -89,12 +89,12 @@ class Results(NamedTuple):
 
 
 def run(packed: Packed, call: Call, return_gates: bool = False) -> Results:
-    """Run the layers, one after the other or, if nothing is asked of a single one, together."""
+    """Run the layers: together, unless each has noise of its own or is asked for its gates."""
     count = len(packed)
     if count > 1:
         check_call(call, packed)
         call = call.read_forwards()
-        if not (return_gates or call.noise or call.zero_output_for_mask) and call.x.shape[1]:
+        if not return_gates and call.noise is None:
             return _run_together(packed, call)
     x, states, gates = call.x, [], []
     for index, weights in enumerate(packed):
@@ -111,13 +111,15 @@ def run(packed: Packed, call: Call, return_gates: bool = False) -> Results:
 def _run_together(packed: Packed, call: Call) -> Results:
     output, states = functional.stack(
         call.x,
-        list(packed),
+        packed,
         initial_state=call.states,
         mask=call.mask,
         lengths=call.lengths,
         reset=call.reset,
+        return_sequences=call.return_sequences,
+        zero_output_for_mask=call.zero_output_for_mask,
     )
-    return Results(output if call.return_sequences else output[:, -1].copy(), list(states), [])
+    return Results(output, states, [])
 
 
 def run_vjp(

@@ -23,7 +23,7 @@ def check_pair(forward: LSTM, backward: LSTM, merge_mode: str | None) -> None:
             f"go_backwards: got {forward.go_backwards} of both layers, expected one to read "
             "forwards and one backwards; give a backward_layer to a layer that reads backwards"
         )
-    for name in ("stateful", "return_sequences", "return_state", "dtype"):
+    for name in ("stateful", "return_sequences", "return_state", "dtype", "weights_dtype"):
         wanted, got = getattr(forward, name), getattr(backward, name)
         if wanted != got:
             raise ValueError(
