@@ -143,7 +143,7 @@ def test_zero_state_times_nan_or_inf_is_nan(
     with np.errstate(all="ignore"):
         for module, options in ((functional, {"isa": isa}), (reference, {})):
             results, backward = module.lstm_vjp(*problem.arguments, **options)
-            found.append([*results, *backward(*problem.upstream)])
+            found.append([*results, *backward(*problem.upstream)[:6]])
     assert_same_special_values(*found)
 
 
