@@ -126,6 +126,17 @@ struct BackwardArrays {
   }
 };
 
+template <class F>
+void backward(const cpu::PackedWeights<F>& weights, BackwardArrays& arrays, int num_threads) {
+  if constexpr (cpu::Format<F>::kEncodes) {
+    refuse("weights", "float32 or float64 ones for a backward pass");
+  } else {
+    const auto call = arrays.call(weights);
+    const py::gil_scoped_release release;
+    cpu::lstm_backward(weights, call, num_threads);
+  }
+}
+
 template <class Arrays>
 using Calls = std::vector<std::pair<std::shared_ptr<const Weights>, std::shared_ptr<Arrays>>>;
 
@@ -274,12 +285,51 @@ void add_operator(py::module_& module) {
 
   module.def(
       "lstm_backward",
+      [](const Weights& weights, py::array x, py::object h0, py::object c0, bool go_backwards,
+         py::array output, py::array gates, py::array cells, py::object d_output, py::object d_h,
+         py::object d_c, py::array d_gates, py::object d_x, py::array d_kernel,
+         py::array d_recurrent_kernel, py::object d_bias, py::object d_h0, py::object d_c0,
+         py::object d_peephole, py::object d_projection_kernel, py::object options,
+         bool adds_to_d_x, int num_threads) {
+        BackwardArrays arrays{x,
+                              h0,
+                              c0,
+                              go_backwards,
+                              output,
+                              gates,
+                              cells,
+                              d_output,
+                              d_h,
+                              d_c,
+                              d_gates,
+                              d_x,
+                              d_kernel,
+                              d_recurrent_kernel,
+                              d_bias,
+                              d_h0,
+                              d_c0,
+                              d_peephole,
+                              d_projection_kernel,
+                              options,
+                              adds_to_d_x};
+        weights.visit([&](const auto& w) { backward(w, arrays, num_threads); });
+      },
+      "Fills d_gates (which may be gates) and the gradients that are not None.", py::arg("weights"),
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"), py::arg("output"),
+      py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"),
+      py::arg("d_gates"), py::arg("d_x"), py::arg("d_kernel"), py::arg("d_recurrent_kernel"),
+      py::arg("d_bias"), py::arg("d_h0"), py::arg("d_c0"), py::arg("d_peephole"),
+      py::arg("d_projection_kernel"), py::arg("options"), py::arg("adds_to_d_x"),
+      py::arg("num_threads"));
+
+  module.def(
+      "lstm_backward_all",
       [](Calls<BackwardArrays> calls, int num_threads) {
         visit_tasks<cpu::BackwardTask>(
             calls, [&](const auto& tasks) { cpu::lstm_backward(tasks, num_threads); });
       },
-      "Fills d_gates and the gradients that are not None, of one or several calls.",
-      py::arg("calls"), py::arg("num_threads"));
+      "Several backward passes; a later one may add to the d_x of one before.", py::arg("calls"),
+      py::arg("num_threads"));
 }
 
 }  // namespace bindings

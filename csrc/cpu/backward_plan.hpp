@@ -72,7 +72,13 @@ struct BackwardPlan {
   }
   bool orders_c0() const { return call.c0 && !schedule.is_regular(); }
 
-  // Of the time loop, and of each thread in the products.
+  int64_t bytes() const { return loop_bytes() + threads * product_bytes(); }
+
+  int64_t input_time(int64_t slot) const {
+    return call.go_backwards ? call.shape.seq_len - 1 - slot : slot;
+  }
+
+ private:
   int64_t loop_bytes() const {
     const auto bytes_for = [](int64_t size) { return Scratch::bytes_for<T>(size); };
     return (1 + projects + (call.noise.cell_zoneout != nullptr)) * bytes_for(state_size()) +
@@ -83,10 +89,6 @@ struct BackwardPlan {
   int64_t product_bytes() const {
     const auto bytes_for = [](int64_t size) { return Scratch::bytes_for<T>(size); };
     return bytes_for(gathered_size()) + bytes_for(panel_size()) + bytes_for(peephole_size());
-  }
-
-  int64_t input_time(int64_t slot) const {
-    return call.go_backwards ? call.shape.seq_len - 1 - slot : slot;
   }
 };
 

@@ -133,7 +133,34 @@ def lstm_forward(
 def lstm_forward_all(
     calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...
-def lstm_backward(calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int) -> None: ...
+def lstm_backward(
+    weights: PackedWeights,
+    x: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    go_backwards: bool,
+    output: _Array,
+    gates: _Array,
+    cells: _Array,
+    d_output: _Array | None,
+    d_h: _Array | None,
+    d_c: _Array | None,
+    d_gates: _Array,
+    d_x: _Array | None,
+    d_kernel: _Array,
+    d_recurrent_kernel: _Array,
+    d_bias: _Array | None,
+    d_h0: _Array | None,
+    d_c0: _Array | None,
+    d_peephole: _Array | None,
+    d_projection_kernel: _Array | None,
+    options: CallOptions | None,
+    adds_to_d_x: bool,
+    num_threads: int,
+) -> None: ...
+def lstm_backward_all(
+    calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int
+) -> None: ...
 def matmul(a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int) -> None: ...
 def adam_update(
     params: list[_Array],

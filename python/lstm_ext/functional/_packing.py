@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 _PLAIN = Cell()
 
+PACK_OPTIONS = ("peephole", "projection_kernel", "layer_norm", "cell", "isa")
+
 # Of each name: what the kernels call it, which of alpha and beta it takes and their defaults. An
 # exponential linear unit's second number is a factor of all of it (selu: Klambauer et al. 2017).
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, float]]] = {
@@ -245,25 +247,43 @@ def as_packed(
     kernel: ArrayLike | PackedWeights,
     recurrent_kernel: ArrayLike | None,
     bias: ArrayLike | None,
-    **options: Any,
+    *options: Any,
 ) -> PackedWeights:
     """Return the weights of a call packed, if they are not.
+
+    Parameters
+    ----------
+    kernel, recurrent_kernel, bias
+        As of `pack`.
+    *options
+        `pack`'s by name, in the order of `PACK_OPTIONS`.
 
     Raises
     ------
     ValueError, TypeError
         As `pack`, and if something stands beside a `PackedWeights`, which has everything.
     """
-    if isinstance(kernel, PackedWeights):
-        for name, value in {"recurrent_kernel": recurrent_kernel, "bias": bias, **options}.items():
+    if type(kernel) is PackedWeights:
+        if (
+            recurrent_kernel is None
+            and bias is None
+            and not any(option is not None for option in options)
+        ):
+            return kernel
+        given = zip(
+            ("recurrent_kernel", "bias", *PACK_OPTIONS),
+            (recurrent_kernel, bias, *options),
+            strict=True,
+        )
+        for name, value in given:
             if value is not None:
                 raise ValueError(
                     f"{name}: got {type(value).__name__}, expected None beside a PackedWeights, "
                     "which has its own"
                 )
-        return kernel
     if kernel is None:
         raise ValueError("kernel: got None, expected an (input_size, 4 * units) array")
     if recurrent_kernel is None:
         raise ValueError("recurrent_kernel: got None, expected a (units, 4 * units) array")
-    return pack(kernel, recurrent_kernel, bias, **options)
+    named = dict(zip(PACK_OPTIONS, options, strict=True))
+    return pack(kernel, recurrent_kernel, bias, **named)  # type: ignore[arg-type]
