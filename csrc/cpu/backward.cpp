@@ -20,12 +20,14 @@ namespace {
 template <class T>
 void run_products(const BackwardPlan<T>& plan, const BackwardState<T>& state,
                   const ProductMemory<T>& memory, int member) {
-  gate_weight_gradients(plan, member, memory);
+  const GateGradients<T> d_z = gate_gradients(plan, state.d_normed);
+  gate_weight_gradients(plan, d_z, member, memory);
+  if (plan.weights.has_norm()) norm_gradient(plan, state.d_normed, member, memory);
   if (plan.projects) projection_gradient(plan, state.d_projected, member, memory);
   if (plan.call.d_peephole) {
     peephole_gradient(plan, state.c0 ? state.c0 : plan.call.c0, member, memory);
   }
-  if (plan.call.d_x && plan.batch_size() > 0) input_gradient(plan, member, memory);
+  if (plan.call.d_x && plan.batch_size() > 0) input_gradient(plan, d_z, member, memory);
 }
 
 // A call on its way, and the memory of its threads.

@@ -70,6 +70,16 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
   if (arrays.peephole) {
     peephole_ = interleaved(arrays.peephole, 3, hidden_size_, kernels().lanes);
   }
+  if (arrays.kernel_gain) {
+    norm_ = Buffer<T>((10 + (has_bias_ ? kNumGates : 0)) * hidden_size_);
+    T* to = norm_.data();
+    const auto append = [&](const T* from, int64_t size) { to = std::copy(from, from + size, to); };
+    append(arrays.kernel_gain, kNumGates * hidden_size_);
+    append(arrays.recurrent_gain, kNumGates * hidden_size_);
+    append(arrays.cell_gain, hidden_size_);
+    append(arrays.cell_offset, hidden_size_);
+    if (has_bias_) append(arrays.bias, kNumGates * hidden_size_);
+  }
   if (projection_size_ == 0) return;
   w_hr_width_ = panel_width_for(value_kernels(), projection_size_);
   w_hr_ = Buffer<T>(packed_size(hidden_size_, projection_size_, w_hr_width_));

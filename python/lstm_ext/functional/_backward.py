@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _cpu
 from .._arguments import as_gradient, too_large
 from .._cpu import PackedWeights
+from ..variants import LayerNorm
 from ._steps import Extras, Gradients, call_options, count_steps, last_output
 
 __all__ = ["Backward", "Downstream", "Kept", "Upstream", "check_not_consumed"]
@@ -57,7 +58,8 @@ class Kept:
         self.gates: Array | None = np.empty((count, 4 * units), dtype)
         self.cells = np.empty((count, units), dtype)
         hidden = np.empty((count, units), dtype) if weights.has_projection else None
-        self.options = call_options(extras, hidden)
+        normed = np.empty((count, 8 * units + 2), dtype) if weights.has_layer_norm else None
+        self.options = call_options(extras, hidden, normed)
 
     def forward_arguments(self) -> tuple[Any, ...]:
         """Return the arguments of the forward pass, after the weights."""
@@ -119,6 +121,7 @@ class Downstream:
         "h0",
         "kept",
         "kernel",
+        "norm",
         "peephole",
         "projection_kernel",
         "recurrent_kernel",
@@ -141,6 +144,7 @@ class Downstream:
         self.c0 = np.empty(kept.c.shape, dtype) if need_state else None
         self.peephole = np.empty(3 * units, dtype) if weights.has_peephole else None
         self.projection_kernel = np.empty((units, size), dtype) if weights.has_projection else None
+        self.norm = np.empty(10 * units, dtype) if weights.has_layer_norm else None
 
     def backward_arguments(
         self, upstream: Upstream, consume: bool, adds_to_x: bool = False
@@ -152,7 +156,7 @@ class Downstream:
             kept.x, kept.h0, kept.c0, kept.go_backwards, kept.output, gates, kept.cells,
             upstream.output, upstream.h, upstream.c, gates if consume else np.empty_like(gates),
             self.x, self.kernel, self.recurrent_kernel, self.bias, self.h0, self.c0, self.peephole,
-            self.projection_kernel, kept.options, adds_to_x,
+            self.projection_kernel, self.norm, kept.options, adds_to_x,
         )  # fmt: skip
 
     def gradients(self, time_major: bool) -> Gradients:
@@ -174,7 +178,13 @@ class Downstream:
             np.empty(0, self.kernel.dtype) if self.c0 is None else self.c0,
             self.peephole,
             self.projection_kernel,
+            None if self.norm is None else _parted(self.norm),
         )
+
+
+def _parted(norm: Array) -> LayerNorm:
+    units = norm.size // 10
+    return LayerNorm(*np.split(norm, [4 * units, 8 * units, 9 * units]))
 
 
 class Backward:

@@ -84,7 +84,7 @@ def pack(
     PackedWeights
         Takes the place of `kernel` in `lstm` and `lstm_vjp`. Later changes to the arrays do not
         reach it. It has the attributes `input_size`, `units`, `output_size`, `has_bias`,
-        `has_peephole`, `has_projection`, `dtype`, `weights_dtype` and `isa`.
+        `has_peephole`, `has_projection`, `has_layer_norm`, `dtype`, `weights_dtype` and `isa`.
 
     Raises
     ------
@@ -100,6 +100,9 @@ def pack(
     bits; sums are float32. int8: weights are whole numbers up to 127 times a scale for each unit
     and gate, and activations the same with a scale for each row of each step, found as it comes;
     sums are exact. Small weights have no backward pass.
+
+    Layer normalisation does not go with peepholes, a projection, clips, coupled gates, zoneout or
+    small weights.
     """
     kernel = as_float_array(kernel, "kernel")
     dtype = kernel.dtype
@@ -114,9 +117,15 @@ def pack(
     if isa == "":
         raise ValueError(f"isa: got '', expected one of {', '.join(_cpu.available_isas())}")
     small = as_weights_dtype(weights_dtype, dtype)
-    if layer_norm is not None:
-        raise NotImplementedError("layer_norm is not supported yet")
     options = _cell_options(_PLAIN if cell is None else cell)
+    norm = None
+    if layer_norm is not None:
+        beside = {
+            "peephole": peephole,
+            "projection_kernel": projection_kernel,
+            "weights_dtype": small,
+        }
+        norm = _norm(layer_norm, units, dtype, beside, _PLAIN if cell is None else cell)
     try:
         return PackedWeights(
             with_unit_columns(kernel),
@@ -124,6 +133,7 @@ def pack(
             bias,
             peephole,
             projection_kernel,
+            norm,
             options,
             isa or "",
             small or "",
@@ -159,6 +169,28 @@ def _vector(
     if array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
     return np.ascontiguousarray(array)
+
+
+def _norm(
+    norm: LayerNorm, units: int, dtype: np.dtype[Any], beside: dict[str, Any], cell: Cell
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gains and the offset, or refuse what does not go with them."""
+    if not isinstance(norm, LayerNorm):
+        raise TypeError(f"layer_norm: got {type(norm).__name__}, expected a LayerNorm")
+    beside = beside | {
+        f"cell.{name}": getattr(cell, name) or None
+        for name in ("clip", "cell_clip", "input_forget", "zoneout", "cell_zoneout")
+    }
+    for name, value in beside.items():
+        if value is not None:
+            raise ValueError(f"layer_norm: got it beside {name}, expected one of the two")
+    arrays = [
+        _vector(value, f"layer_norm.{name}", (size * units,), dtype)
+        for name, value, size in zip(LayerNorm._fields, norm, (4, 4, 1, 1), strict=True)
+    ]
+    if any(array is None for array in arrays):
+        raise ValueError("layer_norm: got None, expected four arrays")
+    return tuple(arrays)  # type: ignore[return-value]
 
 
 def _cell_options(cell: Cell) -> CellOptions:

@@ -123,6 +123,9 @@ class Extras:
         if not isinstance(noise, Noise):
             raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
         size, units = weights.output_size, weights.units
+        for name in ("zoneout", "cell_zoneout"):
+            if weights.has_layer_norm and getattr(noise, name) is not None:
+                raise ValueError(f"noise.{name}: got it beside layer_norm, expected one of the two")
         factors = _factors(noise.x, "noise.x", (batch, features), x.dtype)
         self.x_factors = None if factors is None else factors[:, None, :]
         self.noise_h = _factors(noise.h, "noise.h", (batch, size), x.dtype)
@@ -165,13 +168,16 @@ def count_steps(x: Array, extras: Extras | None) -> int:
 
 
 def call_options(
-    extras: Extras | None, hidden: Array | None = None, activated: bool = False
+    extras: Extras | None,
+    hidden: Array | None = None,
+    normed: Array | None = None,
+    activated: bool = False,
 ) -> CallOptions | None:
     """Return what the kernels are told of a call, None if it is nothing."""
     if extras is None:
-        if hidden is None and not activated:
+        if hidden is None and normed is None and not activated:
             return None
-        return CallOptions(hidden=hidden, activated=activated)
+        return CallOptions(hidden=hidden, normed=normed, activated=activated)
     steps = extras.steps
     return CallOptions(
         lengths=None if steps is None else steps.lengths,
@@ -182,6 +188,7 @@ def call_options(
         zoneout=extras.zoneout,
         cell_zoneout=extras.cell_zoneout,
         hidden=hidden,
+        normed=normed,
         activated=activated,
     )
 
