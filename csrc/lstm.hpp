@@ -115,7 +115,8 @@ struct LstmForward {
   Sequence<T> output;   // (B, T, P), feature stride 1; null data: not wanted
   T* h;                 // (B, P) contiguous: the last hidden state
   T* c;                 // (B, H) contiguous: the last cell state
-  T* gates;  // (N, 4H) contiguous: activated in a plain cell, else z after clips; null: not wanted
+  T* gates;  // (N, 4H) contiguous: activated with sigmoid and tanh and no clip, else z after clips,
+             // and so with layer normalisation; null: not wanted
   T* cells;  // (N, H) contiguous; null as gates
   T* hidden = nullptr;  // (N, H) contiguous: h before it is projected; null: not wanted
   T* normed = nullptr;  // (N, 8H + 2) contiguous: for a backward pass with layer normalisation

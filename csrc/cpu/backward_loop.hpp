@@ -25,7 +25,7 @@ class TimeLoop {
                          member / plan.grid.unit_groups)),
         units_(share(call_.shape.hidden_size, plan.unit_width, member)),
         columns_(share(call_.shape.output_size(), plan.column_width, member)),
-        variant_{&plan.weights.cell(), plan.weights.peephole(), true},
+        variant_(plan.weights.variant(true)),
         norm_scratch_(state.norm + member * (Scratch::bytes_for<T>(plan.norm_scratch()) /
                                              static_cast<int64_t>(sizeof(T)))),
         row_group_(row_group) {}

@@ -43,7 +43,7 @@ class ForwardWorker {
           split(divide_up(size, width), plan.grid.unit_groups, member % plan.grid.unit_groups);
       columns_ = {panels.begin * width, std::min(panels.end * width, size)};
     }
-    variant_ = {&w_.cell(), w_.peephole(), !call_.activated};
+    variant_ = w_.variant(!call_.activated);
     step_.hidden_size = call_.shape.hidden_size;
     step_.block_begin = blocks_.begin;
     step_.block_end = blocks_.end;

@@ -61,6 +61,10 @@ class PackedWeights {
   // Whether the cells of a step are others than the plain ones. A projection and zoneout of h come
   // after them.
   bool has_variant() const { return has_variant_; }
+  // What kernels are told of them. A backward pass reads z where the gates do not tell the slopes.
+  CellVariant<T> variant(bool for_backward) const {
+    return {&cell_, peephole(), is_usual_, for_backward && !(is_usual_ && cell_.clip == 0)};
+  }
   // With layer normalisation, in the order of the gates; bias is null without one.
   struct Norm {
     const T *kernel_gain, *recurrent_gain, *bias;  // (4H)
@@ -107,7 +111,7 @@ class PackedWeights {
 
   const KernelSet& set_;
   int64_t input_size_, hidden_size_, projection_size_, num_blocks_;
-  bool has_bias_, w_hh_is_finite_, has_variant_;
+  bool has_bias_, w_hh_is_finite_, is_usual_, has_variant_;
   CellOptions cell_;
   GatePanels<F> w_ih_, w_hh_;
   Buffer<T> bias_, peephole_, norm_;
