@@ -10,13 +10,13 @@ and the slope of tanh, and it fades away. In an LSTM it travels along the cell, 
 + i * g``, where a step back multiplies it by the forget gate f and nothing else. That is no magic
 in itself: with the usual forget bias of 1, f begins at about 0.73, and the gradient fades as fast.
 With a bias of 5 it begins at 0.993. But f is computed, so it can be learned: the trained LSTM began
-with a bias of 1, and in the end its gradient does not fade at all.
+with a bias of 1, and in the end its gradient, after the first few steps back, fades no more.
 
 What is that good for? The adding problem (Hochreiter and Schmidhuber 1997; in the form of Le,
 Jaitly and Hinton 2015): two of 200 random numbers are marked, and at the end their sum is wanted.
 Who remembers nothing can do no better than always answer 1, the mean, with a squared error of
-1/6. There the plain network stays. So does the LSTM for a while: as only marks near the end reach
-it at first, it learns from those to keep its gates open, and then the error falls all at once.
+1/6. There the plain network stays. So does the LSTM at first, when only marks near the end can
+reach it; once its gates have learned to stay open, the error falls all at once.
 
 How does it do it? One unit holds the sum. Its input gate opens at the two marks and nowhere else,
 its forget gate stays at 1, and so the cell keeps what it was given up to the end. (It may hold it
@@ -42,6 +42,7 @@ from lstm_ext import (
     functional,
     initializers,
     plot,
+    reference,
     set_random_seed,
 )
 from lstm_ext.optimizers import Adam
@@ -268,7 +269,7 @@ def draw(found: Study, path: str) -> None:
     for name, color in (("plain", "tab:blue"), ("LSTM", "tab:red")):
         for number, curve in enumerate(found.curves[name]):
             batches = BATCHES * np.arange(1, len(curve) + 1)
-            label = f"{name}, {len(found.curves[name])} seeds" if number == 0 else None
+            label = f"{name}, a line for each seed" if number == 0 else None
             right.plot(batches, curve, color=color, alpha=0.8, label=label)
     right.axhline(GUESS, color="black", linestyle=":", label="always answering 1")
     right.set(yscale="log", xlabel=f"batches of {BATCH_SIZE}", ylabel="mean squared error")
@@ -284,14 +285,12 @@ def draw_gates(model: Sequential, figure: Any) -> None:
     """Draw the gates of the unit that holds the sum, over one sequence."""
     x, y = adding_problem(np.random.default_rng(10**6), 200, model.input_shape[1])
     unit = memory_unit(model, x)
-    *_, gates = functional.lstm(x[:1], *model.layers[0].get_weights(), return_gates=True)
+    *_, gates = reference.lstm(x[:1], *model.layers[0].get_weights(), return_gates=True)
     answer = model.predict(x[:1], verbose=0)[0, 0]
     marks = np.flatnonzero(x[0, :, 1])
-    summands = " + ".join(f"{number:.2f}" for number in x[0, marks, 0])
-    title = (
-        f"Unit {unit} of the trained LSTM adds {summands} = {y[0, 0]:.2f}; it answers {answer:.2f}"
-    )
-    plot.gates(gates, units=[unit], title=title, figure=figure)
+    summands = " + ".join(f"{number:.3f}" for number in x[0, marks, 0])
+    sums = f"adds {summands} = {y[0, 0]:.3f}; the answer is {answer:.3f}"
+    plot.gates(gates, units=[unit], title=f"Unit {unit} of a trained LSTM {sums}", figure=figure)
     for axes in figure.axes[:5]:
         for mark in marks:
             axes.axvline(mark, color="black", linestyle=":", linewidth=1)

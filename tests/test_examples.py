@@ -71,6 +71,16 @@ def test_why_lstm(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_adding_problem() -> None:
+    example = runpy.run_path(str(EXAMPLES / "why_lstm.py"))
+    x, y = example["adding_problem"](np.random.default_rng(0), 500, 7)
+    numbers, marks = x[..., 0], x[..., 1]
+    assert set(np.unique(marks)) == {0, 1} and numbers.min() >= 0 and numbers.max() < 1
+    assert (marks[:, :3].sum(1) == 1).all() and (marks[:, 3:].sum(1) == 1).all()
+    assert (marks.sum(0) > 0).all()
+    np.testing.assert_array_equal(y, (numbers * marks).sum(1, keepdims=True))
+
+
 def test_the_gradients_of_the_plain_network() -> None:
     example = runpy.run_path(str(EXAMPLES / "why_lstm.py"))
     rng = np.random.default_rng(0)

@@ -102,6 +102,7 @@ def gates(
             _draw_curves(axes, panel, drawn)
         axes.set_title(panel.title, loc="left", fontsize=10)
     all_axes[-1].set_xlabel("step")
+    figure.align_ylabels(all_axes)
     if 1 < len(drawn) <= _MOST_LINES:
         all_axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(drawn), fontsize=9)
     if title is not None:
