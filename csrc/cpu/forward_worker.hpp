@@ -43,7 +43,7 @@ class ForwardWorker {
           split(divide_up(size, width), plan.grid.unit_groups, member % plan.grid.unit_groups);
       columns_ = {panels.begin * width, std::min(panels.end * width, size)};
     }
-    variant_ = {&w_.cell(), w_.peephole(), !call_.activated};
+    variant_ = w_.variant(!call_.activated);
     step_.hidden_size = call_.shape.hidden_size;
     step_.block_begin = blocks_.begin;
     step_.block_end = blocks_.end;
@@ -203,7 +203,7 @@ class ForwardWorker {
     gemm.a_column_stride = x.column_stride;
     gemm.panels = w_.w_ih().block(blocks_.begin);
     gemm.panel_width = width;
-    gemm.bias = w_.bias() + blocks_.begin * width;
+    gemm.bias = w_.has_norm() ? nullptr : w_.bias() + blocks_.begin * width;
     gemm.c = memory_.z;
     gemm.c_row_stride = plan_.z_row_size();
     gemm.scales = w_.w_ih().scales(x.scales, blocks_.begin);
@@ -239,8 +239,46 @@ class ForwardWorker {
       step_.cells = call_.cells + kept * shape.hidden_size;
     }
     if (state_.keep) spread_keep(s);
-    w_.kernels().step(step_);
+    w_.has_norm() ? norm_cells(s) : w_.kernels().step(step_);
     if (plan_.chunk > 0) step_.z += step_.rows * plan_.z_row_size();
+  }
+
+  // The cells of a step with layer normalisation, which `step` has made ready.
+  void norm_cells(int64_t s) {
+    if constexpr (!Format<F>::kEncodes) {
+      const int64_t hidden = call_.shape.hidden_size, columns = kNumGates * hidden;
+      T* const zh = memory_.norm;
+      T* const z = zh + plan_.max_rows * plan_.z_row_size();
+      const StepOperand<F>& h = step_.operands[0];
+      GemmArgs<T> gemm{};
+      gemm.m = step_.rows;
+      gemm.n = w_.num_blocks() * kNumGates * w_.kernels().lanes;
+      gemm.k = h.k;
+      gemm.a = h.a;
+      gemm.a_row_stride = h.a_row_stride;
+      gemm.a_column_stride = 1;
+      gemm.panels = h.panels;
+      gemm.panel_width = kNumGates * w_.kernels().lanes;
+      gemm.c = zh;
+      gemm.c_row_stride = plan_.z_row_size();
+      gemm.descending = step_.descending;
+      w_.kernels().gemm(gemm);
+      const NormCell<T, F> cell(w_);
+      for (int64_t i = 0; i < step_.rows; ++i) {
+        const int64_t kept = schedule_.offset(s) + rows_.position(i);
+        T* const c = step_.c + i * plan_.cell_stride;
+        T* const made = step_.h + i * plan_.h_stride;
+        cell.forward(step_.z + i * plan_.z_row_size(), zh + i * plan_.z_row_size(), c, made,
+                     call_.gates ? call_.gates + kept * columns : z, call_.activated,
+                     call_.normed ? call_.normed + kept * NormedRow<T>::size(hidden) : nullptr,
+                     z + columns);
+        if (call_.cells) std::copy(c, c + hidden, call_.cells + kept * hidden);
+        if (step_.output)
+          std::copy(made, made + hidden, step_.output + i * step_.output_row_stride);
+      }
+    } else {
+      static_cast<void>(s);
+    }
   }
 
   // The bytes of noise.cell_zoneout for own rows and units, as numbers.
