@@ -466,6 +466,7 @@ def test_small_weights_are_for_calls_and_full_ones_for_training(variant: str) ->
         ({"clip": np.inf}, ValueError, "^clip: got inf"),
         ({"proj_size": 0}, ValueError, "^proj_size: got 0, expected a positive integer"),
         ({"num_layers": 0}, ValueError, "^num_layers: got 0"),
+        ({"num_layers": 5000}, ValueError, "^num_layers: got 5000, expected at most 4096"),
         ({"num_layers": 1.5}, TypeError, "^num_layers: got 1.5"),
         ({"implementation": 3}, ValueError, "^implementation: got 3"),
         ({"seed": -1}, ValueError, "^seed: got -1"),

@@ -12,6 +12,7 @@ import pytest
 
 from lstm_ext import (
     LSTM,
+    Bidirectional,
     Dense,
     Dropout,
     Embedding,
@@ -31,9 +32,10 @@ RNG = np.random.default_rng(9)
 def model_with_everything(optimizer: Any = "adam") -> Sequential:
     layers = [
         Input((6,)),
-        Embedding(9, 4),
-        LSTM(5, return_sequences=True, dtype="float32"),
+        Embedding(9, 4, mask_zero=True),
+        LSTM(5, return_sequences=True, dtype="float32", num_layers=2, proj_size=3, clip=2.0),
         Dropout(0.2, seed=3),
+        Bidirectional(LSTM(3, ("elu", 0.5), return_sequences=True, peepholes=True), "sum"),
         LSTM(4, go_backwards=True, use_bias=False),
         Dense(3, activation="softmax"),
     ]
@@ -215,8 +217,11 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
         assert layer.get_config() == other.get_config()
 
 
-def test_a_description_is_loaded_whatever_in_it_is_changed(tmp_path: Path) -> None:
+def test_a_description_is_loaded_whatever_in_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every value in turn by others: there is a model, or a ValueError with the file's name."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # thousands of files
     path = tmp_path / "changed.safetensors"
     model = model_with_everything()
     model.fit(X, Y, verbose=0)

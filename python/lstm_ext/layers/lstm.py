@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import initializers, random
+from .. import functional, initializers, random
 from .._registry import check_unsupported, serialize
 from ..streaming import ModelStream, Stream
-from .base import Layer, LayerBackward, Shape, Weight, as_mask, check_rate, check_size, last_axis
+from .base import Layer, LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
-from .lstm_run import Call, Rates, Results, check_call, draw_noise, run, run_vjp
-from .lstm_state import State, Stateful
-from .lstm_weights import Packed, Weighted, operands
+from .lstm_run import Called, Results, for_layer, run, run_vjp
+from .lstm_state import Stateful
+from .lstm_weights import Weighted, check_num_layers, operands
 
 __all__ = ["LSTM"]
 
@@ -35,7 +35,7 @@ _UNSUPPORTED = {
 _NOISE_SEED = 2**32
 
 
-class LSTM(Weighted, Stateful, Layer):
+class LSTM(Weighted, Stateful, Called, Layer):
     """Long short-term memory, as Keras's layer of that name, with what else LSTMs are known for.
 
     Shapes below use B, T, I, H and P for batch size, sequence length, input size, units and size of
@@ -164,7 +164,7 @@ class LSTM(Weighted, Stateful, Layer):
         self.use_bias, self.unit_forget_bias = bool(use_bias), bool(unit_forget_bias)
         self.peepholes, self.layer_norm = bool(peepholes), bool(layer_norm)
         self.proj_size = None if proj_size is None else check_size(proj_size, "proj_size")
-        self.num_layers = check_size(num_layers, "num_layers")
+        self.num_layers = check_num_layers(num_layers)
         self._weights_dtype = self._as_weights_dtype(weights_dtype)
         if self.layer_norm:
             check_layer_norm(self.cell, peepholes=self.peepholes, proj_size=self.proj_size)
@@ -172,6 +172,7 @@ class LSTM(Weighted, Stateful, Layer):
         self.kernel_initializer = get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = get(bias_initializer, "bias_initializer")
+        self._ones, self._zeros = initializers.Ones(), initializers.Zeros()
         self.dropout = check_rate(dropout, "dropout")
         self.recurrent_dropout = check_rate(recurrent_dropout, "recurrent_dropout")
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
@@ -253,12 +254,20 @@ class LSTM(Weighted, Stateful, Layer):
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
         packed = self._full() if training else self._packed or self._pack()
-        call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
-        results = run(packed, self._with_noise(call, packed) if training else call, return_gates)
-        self._keep(results.states)
+        states = self._states(x, initial_state)
+        if self.num_layers > 1 or return_gates or (training and self._is_noisy):
+            call = self._call(x, states, mask, lengths, reset)
+            call = self._with_noise(call, packed) if training else call
+            output, states, gates = run(packed, call, return_gates)
+        else:
+            options = self._options(states, mask, lengths, reset)
+            output, h, c = functional.lstm(x, packed[0], **options)
+            states, gates = [(h, c)], []
+        if self.stateful:
+            self._keep(states)
         if not (self.return_state or return_gates):
-            return results.output
-        return self._several(results, return_gates)
+            return output
+        return self._several(Results(output, states, gates), return_gates)
 
     def _several(self, results: Results, return_gates: bool) -> tuple[Any, ...]:
         output, states, gates = results
@@ -281,39 +290,20 @@ class LSTM(Weighted, Stateful, Layer):
         reset: ArrayLike | None = None,
     ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
-        packed = self._full()
-        call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
-        results, pull_back = run_vjp(packed, self._with_noise(call, packed) if training else call)
-        self._keep(results.states)
-
-        def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-            d_x, parameters = pull_back(dy, need_x)
-            return d_x, parameters if self.trainable else []
-
-        return results.output, backward
-
-    def _call(
-        self,
-        x: Array,
-        states: Sequence[State] | None,
-        mask: ArrayLike | None,
-        lengths: ArrayLike | None,
-        reset: ArrayLike | None,
-    ) -> Call:
-        return Call(
-            x, states, as_mask(mask), lengths, as_mask(reset, "reset"), None,
-            self.go_backwards, self.return_sequences, self.zero_output_for_mask,
-        )  # fmt: skip
-
-    def _with_noise(self, call: Call, packed: Packed) -> Call:
-        rates = Rates(
-            self.dropout, self.recurrent_dropout, self.cell.zoneout, self.cell.cell_zoneout
-        )
-        if not any(rates):
-            return call
-        check_call(call, packed)
-        generator = self._generator or random.generator()
-        return call._replace(noise=draw_noise(rates, generator, call.x, packed))
+        packed, states = self._full(), self._states(x, initial_state)
+        if self.num_layers > 1 or (training and self._is_noisy):
+            call = self._call(x, states, mask, lengths, reset)
+            call = self._with_noise(call, packed) if training else call
+            (output, states, _), pull_back = run_vjp(packed, call)
+        else:
+            options = self._options(states, mask, lengths, reset)
+            (output, h, c), pull_one_back = functional.lstm_vjp(x, packed[0], **options)
+            states, pull_back = [(h, c)], for_layer(pull_one_back)
+        if self.stateful:
+            self._keep(states)
+        if self.trainable:
+            return output, pull_back
+        return output, lambda dy, need_x: (pull_back(dy, need_x)[0], [])
 
     def stream(self, batch_size: int = 1) -> Stream | ModelStream:
         """Return a `lstm_ext.streaming.Stream` with the layer's weights as they are now.

@@ -8,16 +8,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import functional
-from ..variants import Gates, Noise
+from .. import functional, random
+from ..variants import Cell, Gates, Noise
+from .base import as_mask
 from .dropout import dropout_factors
 from .lstm_weights import gradients_in_order
 
-__all__ = ["Call", "Rates", "Results", "check_call", "draw_noise", "run", "run_vjp"]
+__all__ = [
+    "Call",
+    "Called",
+    "Rates",
+    "Results",
+    "check_call",
+    "draw_noise",
+    "for_layer",
+    "run",
+    "run_vjp",
+]
 
 Array = NDArray[Any]
 State = tuple[Array, Array]
 Packed = Sequence[functional.PackedWeights]
+Backward = Callable[[Array, bool], tuple[Array | None, list[Array]]]
 
 
 class Call(NamedTuple):
@@ -122,9 +134,7 @@ def _run_together(packed: Packed, call: Call) -> Results:
     return Results(output, states, [])
 
 
-def run_vjp(
-    packed: Packed, call: Call
-) -> tuple[Results, Callable[[Array, bool], tuple[Array | None, list[Array]]]]:
+def run_vjp(packed: Packed, call: Call) -> tuple[Results, Backward]:
     """Run the layers, and return what carries the output's gradient back.
 
     Returns
@@ -135,7 +145,7 @@ def run_vjp(
         ``backward(d_output, need_x) -> (d_x or None, gradients of the weights in their order)``;
         for one call.
     """
-    count, turned = len(packed), call.go_backwards and len(packed) > 1
+    count, turned = len(packed), len(packed) > 1 and call.go_backwards
     if count > 1:
         check_call(call, packed)
         call = call.read_forwards()
@@ -143,21 +153,28 @@ def run_vjp(
     for index, weights in enumerate(packed):
         (x, h, c), pull_back = functional.lstm_vjp(x, weights, **call.options(index, count))
         states.append((h, c))
-        pull_backs.append(pull_back)
+        pull_backs.append(for_layer(pull_back))
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
         parameters: list[Array] = []
+        d_x: Array | None = dy
         for index in reversed(range(count)):
-            grads = pull_backs[index](
-                dy, need_x=need_x or index > 0, need_state=False, consume=True
-            )
-            parameters[:0] = gradients_in_order(grads)
-            dy = grads.x
-        if not need_x:
-            return None, parameters
-        return dy[:, ::-1] if turned else dy, parameters
+            assert d_x is not None
+            d_x, own = pull_backs[index](d_x, need_x or index > 0)
+            parameters[:0] = own
+        return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
     return Results(x, states, []), backward
+
+
+def for_layer(pull_back: Callable[..., functional.Gradients]) -> Backward:
+    """Return what `functional.lstm_vjp` returned in the form that a layer's vjp returns."""
+
+    def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
+        grads = pull_back(dy, need_x=need_x, need_state=False, consume=True)
+        return grads.x if need_x else None, gradients_in_order(grads)
+
+    return backward
 
 
 # ---- what a call is given ----
@@ -245,3 +262,68 @@ def draw_noise(
         )
         for weights in packed
     ]
+
+
+class Called:
+    """The part of an LSTM layer that puts a call together."""
+
+    cell: Cell
+    dropout: float
+    recurrent_dropout: float
+    go_backwards: bool
+    return_sequences: bool
+    zero_output_for_mask: bool
+    _generator: np.random.Generator | None
+
+    def _options(
+        self,
+        states: Sequence[State] | None,
+        mask: ArrayLike | None,
+        lengths: ArrayLike | None,
+        reset: ArrayLike | None,
+    ) -> dict[str, Any]:
+        """Return the operator's arguments for a single layer without noise.
+
+        The straight way: a small call takes a few microseconds.
+        """
+        options: dict[str, Any] = {
+            "initial_state": states and states[0],
+            "go_backwards": self.go_backwards,
+            "return_sequences": self.return_sequences,
+        }
+        if not (mask is None and lengths is None and reset is None):
+            options |= {
+                "mask": as_mask(mask),
+                "lengths": lengths,
+                "reset": as_mask(reset, "reset"),
+                "zero_output_for_mask": self.zero_output_for_mask,
+            }
+        return options
+
+    def _call(
+        self,
+        x: Array,
+        states: Sequence[State] | None,
+        mask: ArrayLike | None,
+        lengths: ArrayLike | None,
+        reset: ArrayLike | None,
+    ) -> Call:
+        return Call(
+            x, states, as_mask(mask), lengths, as_mask(reset, "reset"), None,
+            self.go_backwards, self.return_sequences, self.zero_output_for_mask,
+        )  # fmt: skip
+
+    @property
+    def _is_noisy(self) -> bool:
+        cell = self.cell
+        rates = self.dropout or self.recurrent_dropout or cell.zoneout or cell.cell_zoneout
+        return bool(rates)
+
+    def _with_noise(self, call: Call, packed: Packed) -> Call:
+        if not self._is_noisy:
+            return call
+        check_call(call, packed)
+        cell = self.cell
+        rates = Rates(self.dropout, self.recurrent_dropout, cell.zoneout, cell.cell_zoneout)
+        generator = self._generator or random.generator()
+        return call._replace(noise=draw_noise(rates, generator, call.x, packed))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,34 @@ from numpy.typing import NDArray
 from .. import functional, initializers
 from .._arguments import as_weights_dtype
 from ..variants import Cell, LayerNorm
-from .base import changing
+from .base import changing, check_size
 
-__all__ = ["Packed", "Weighted", "gradients_in_order", "operands", "weight_shapes"]
+__all__ = [
+    "Packed",
+    "Weighted",
+    "check_num_layers",
+    "gradients_in_order",
+    "operands",
+    "weight_shapes",
+]
 
 Array = NDArray[Any]
 Packed = tuple[functional.PackedWeights, ...]
 
-_OPERANDS = ("kernel", "recurrent_kernel", "bias")
 _NORMS = LayerNorm._fields
+_PLAIN = Cell()
+
+
+# No more can be meant; and a file must not ask for a list of billions.
+_MOST_LAYERS = 4096
+
+
+def check_num_layers(value: int) -> int:
+    """Return `value` as an int that can be a number of layers, or raise naming it."""
+    number = check_size(value, "num_layers")
+    if number > _MOST_LAYERS:
+        raise ValueError(f"num_layers: got {value}, expected at most {_MOST_LAYERS}")
+    return number
 
 
 def weight_shapes(
@@ -59,23 +79,33 @@ def weight_shapes(
 
 def operands(weights: Mapping[str, Array], index: int) -> tuple[list[Array], dict[str, Any]]:
     """Return what `functional.pack` takes for one of the layers, by position and by name."""
-    plain = [weights[name] for part in _OPERANDS if (name := _name(part, index)) in weights]
-    named: dict[str, Any] = {
-        part: weights[name]
-        for part in ("peephole", "projection_kernel")
-        if (name := _name(part, index)) in weights
-    }
-    if _name(_NORMS[0], index) in weights:
-        named["layer_norm"] = LayerNorm(*(weights[_name(part, index)] for part in _NORMS))
-    return plain, named
+    plain, named, norms = _operand_names(tuple(weights), index)
+    options: dict[str, Any] = {part: weights[name] for part, name in named}
+    if norms:
+        options["layer_norm"] = LayerNorm(*(weights[name] for name in norms))
+    return [weights[name] for name in plain], options
+
+
+@functools.cache  # training asks after every step
+def _operand_names(
+    names: tuple[str, ...], index: int
+) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    def own(parts: Sequence[str]) -> list[tuple[str, str]]:
+        return [(part, name) for part in parts if (name := _name(part, index)) in names]
+
+    plain = own(("kernel", "recurrent_kernel", "bias"))
+    return (
+        [name for _, name in plain],
+        own(("peephole", "projection_kernel")),
+        [name for _, name in own(_NORMS)],
+    )
 
 
 def gradients_in_order(grads: functional.Gradients) -> list[Array]:
     """Return the gradients of one layer's weights in the order of the weights."""
-    norms = grads.layer_norm or ()
     parts = (grads.kernel, grads.recurrent_kernel, grads.bias, grads.peephole)
-    parts = (*parts, grads.projection_kernel, *norms)
-    return [np.asarray(part) for part in parts if part is not None]
+    norms: Any = grads.layer_norm or ()
+    return [part for part in (*parts, grads.projection_kernel, *norms) if part is not None]
 
 
 def _name(part: str, index: int) -> str:
@@ -96,6 +126,8 @@ class Weighted:
     kernel_initializer: initializers.Initializer
     recurrent_initializer: initializers.Initializer
     bias_initializer: initializers.Initializer
+    _ones: initializers.Initializer
+    _zeros: initializers.Initializer
     seed: int | None
     _dtype: np.dtype[Any]
     _weights: dict[str, Array]
@@ -121,15 +153,14 @@ class Weighted:
             "recurrent_kernel": self.recurrent_initializer,
             "bias": self.bias_initializer,
             "projection_kernel": self.kernel_initializer,
+            "peephole": self._zeros,
+            "cell_offset": self._zeros,
         }
         weights: dict[str, Array] = {}
         for name, shape in self.weight_shapes(input_size).items():
             part = _part(name)
             try:
-                if part in chosen:
-                    weights[name] = make(chosen[part], shape, self._dtype)
-                else:
-                    weights[name] = np.full(shape, part.endswith("_gain"), self._dtype)
+                weights[name] = make(chosen.get(part, self._ones), shape, self._dtype)
             except MemoryError as error:
                 raise ValueError(
                     f"units: got {self.units}, whose {name} {shape} cannot be allocated; expected "
@@ -186,10 +217,10 @@ class Weighted:
 
     def _laid_out(self, weights_dtype: str | None) -> Packed:
         packed = []
+        cell = None if self.cell == _PLAIN else self.cell
         for index in range(self.num_layers):
             plain, named = operands(self._weights, index)
-            options = {"cell": self.cell, "weights_dtype": weights_dtype, **named}
-            packed.append(functional.pack(*plain, **options))
+            packed.append(functional.pack(*plain, cell=cell, weights_dtype=weights_dtype, **named))
         return tuple(packed)
 
     def weights_changed(self) -> None:
