@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ..layers import LSTM
 from ..models import Sequential, load_model, safetensors
+from .building import input_size
 from .keras_format import from_keras, to_keras
 from .onnx_format import from_onnx, to_onnx
 from .torch_format import from_torch, to_torch
@@ -53,9 +53,8 @@ def read_model(path: str, *, prefix: str | None = None, node: str | None = None)
         raise ValueError(f"{path}: got the ending {ending!r}, expected {_ENDINGS}")
     if isinstance(found, Sequential):
         return found
-    assert isinstance(found, LSTM)
     model = Sequential([found])
-    model.build((None, None, found.kernel.shape[0]))
+    model.build((None, None, input_size(found)))
     return model
 
 

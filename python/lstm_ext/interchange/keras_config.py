@@ -1,139 +1,48 @@
-"""What Keras says about a model's layers, as layers of ours.
-
-A description is the dict that Keras calls a config: of a ``Sequential``, or of a ``Functional``
-model whose layers follow one another.
-"""
+"""What Keras says about a layer, as a layer of ours, and the other way round."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._registry import snake_case
-from ..layers import LSTM, Dense, Dropout, Embedding, Input, Layer
+from ..layers import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Layer, Masking
 from ..models import Sequential
+from ..variants import ActivationSpec
 from .building import naming
+from .features import activation_among, check_features, single_layers
+from .keras_chain import Config, Entry, as_entry
 
-__all__ = ["Entry", "describe_model", "entries", "group_names", "make_layer"]
-
-Config = dict[str, Any]
+__all__ = ["describe_model", "group_names", "kind_of", "make_layer", "single_kind"]
 
 _LAYERS: dict[str, type[Layer]] = {
     "InputLayer": Input,
-    **{kind.__name__: kind for kind in (LSTM, Dense, Dropout, Embedding)},
+    **{kind.__name__: kind for kind in (LSTM, Dense, Dropout, Embedding, Masking)},
 }
 # Options of Keras 2, and the values under which they change no result.
 _WITHOUT_EFFECT = {"time_major": (False,), "implementation": (0, 1, 2), "input_length": None}
-_KERAS = ("keras", "tf_keras", "tensorflow")
+# Arguments of our layers that Keras's do not have.
+_OURS = {
+    "output_activation", "clip", "cell_clip", "input_forget", "peepholes", "proj_size",
+    "layer_norm", "zoneout", "cell_zoneout", "num_layers", "weights_dtype",
+}  # fmt: skip
+_ACTIVATIONS = (
+    "tanh", "sigmoid", "linear", "relu", "leaky_relu", "hard_sigmoid", "softplus", "softsign",
+    "elu", "selu", "gelu", "silu", "exponential",
+)  # fmt: skip
+# Keras 3 changed it.
+_HARD_SIGMOID_OF_KERAS_2: ActivationSpec = ("hard_sigmoid", 0.2, 0.5)
 
 
-class Entry(NamedTuple):
-    """A layer as Keras describes it."""
-
-    class_name: str
-    name: str
-    config: Config
-
-
-def entries(description: Config) -> list[Entry]:
-    """Return the layers of a model, from the input to the output.
-
-    Raises
-    ------
-    ValueError
-        If the description is none of a model.
-    NotImplementedError
-        If its layers do not follow one another.
-    """
-    kind, config = description.get("class_name"), description.get("config")
-    if kind not in ("Sequential", "Functional", "Model"):
-        raise NotImplementedError(f"a model of the class {kind!r} is not supported")
-    layers = config.get("layers") if isinstance(config, dict) else None
-    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-        raise ValueError("the description of the model has no list of layers")
-    if kind != "Sequential":
-        assert isinstance(config, dict)
-        layers = _chain(layers, config.get("output_layers"))
-    return [_entry(layer) for layer in layers]
-
-
-def _entry(layer: Config) -> Entry:
-    kind, config = layer.get("class_name"), layer.get("config")
-    if not isinstance(kind, str) or not isinstance(config, dict):
-        raise ValueError("the description of a layer lacks its class or its config")
-    name = str(config.get("name", kind))
-    registered = str(layer.get("registered_name") or kind)
-    module = str(layer.get("module") or "keras").split(".")[0]
-    if kind not in _LAYERS or ">" in registered or module not in _KERAS:
-        known = ", ".join(_LAYERS)
-        raise NotImplementedError(
-            f"layer {name!r} of the class {registered!r} is not supported; supported are {known}"
-        )
-    return Entry(kind, name, config)
-
-
-def _chain(layers: Sequence[Config], output: Any) -> list[Config]:
-    """Return the layers of a functional model in their order, each fed by the one before alone."""
-    by_name = {str(layer.get("name")): layer for layer in layers}
-    if isinstance(output, list) and len(output) == 1 and isinstance(output[0], list):
-        output = output[0]
-    chain: list[Config] = []
-    while output is not None:
-        name = _first_output(output)
-        layer = by_name.pop(name, None)
-        if layer is None:
-            raise ValueError(f"layer {name!r} is missing, or feeds itself")
-        chain.insert(0, layer)
-        output = _input_of(layer)
-    if by_name:
-        others = ", ".join(map(repr, by_name))
-        raise NotImplementedError(f"layers beside the chain are not supported: {others}")
-    return chain
-
-
-def _first_output(history: Any) -> str:
-    if not isinstance(history, (list, tuple)) or len(history) < 3:
-        raise NotImplementedError("a model with several inputs or outputs is not supported")
-    name, _, index = history[:3]
-    if index != 0:
-        raise NotImplementedError(f"output {index} of layer {name!r} is not supported, only 0")
-    return str(name)
-
-
-def _input_of(layer: Config) -> Any:
-    """Return [layer, node, output] of what feeds a layer; None of an input."""
-    nodes = layer.get("inbound_nodes")
-    if not nodes:
-        return None
-    name = layer.get("name")
-    if not isinstance(nodes, list) or len(nodes) != 1:
-        raise NotImplementedError(f"layer {name!r} is used several times, which is not supported")
-    node = nodes[0]
-    if isinstance(node, list):  # Keras 2: [[name, node, output, arguments]]
-        if len(node) != 1 or not isinstance(node[0], list):
-            raise NotImplementedError(f"layer {name!r} has several inputs, which is not supported")
-        _check_arguments(name, node[0][3] if len(node[0]) > 3 else {})
-        return node[0]
-    arguments = node.get("args") if isinstance(node, dict) else None
-    if not isinstance(arguments, (list, tuple)) or len(arguments) != 1:
-        raise NotImplementedError(f"layer {name!r} has several inputs, which is not supported")
-    _check_arguments(name, node.get("kwargs"))
-    tensor = arguments[0]
-    history = tensor.get("config") if isinstance(tensor, dict) else None
-    if not isinstance(history, dict):
-        raise NotImplementedError(f"layer {name!r} has several inputs, which is not supported")
-    return history.get("keras_history") or []
-
-
-def _check_arguments(name: Any, arguments: Any) -> None:
-    for argument, value in (arguments or {}).items():
-        if value is not None and value is not False:
-            raise NotImplementedError(f"layer {name!r} is called with {argument}: not supported")
-
-
-def make_layer(entry: Entry) -> Layer:
+def make_layer(entry: Entry, version: str | None = None) -> Layer:
     """Return the layer, not built.
+
+    Parameters
+    ----------
+    entry : Entry
+    version : str, optional
+        Of the Keras that wrote it, as far as that is known.
 
     Raises
     ------
@@ -142,27 +51,63 @@ def make_layer(entry: Entry) -> Layer:
     NotImplementedError
         If an option is not supported.
     """
-    config = dict(entry.config)
     with naming(f"layer {entry.name!r}"):
-        for option, values in _WITHOUT_EFFECT.items():
-            value = config.pop(option, None)
-            if values is not None and value is not None and value not in values:
-                raise NotImplementedError(f"{option}={value!r} is not supported")
-        if config.get("dtype") is not None:
-            config["dtype"] = _dtype(config["dtype"])
-        for option in ("activation", "recurrent_activation"):
-            # Keras writes its own by their names, and others as objects that may bear the same.
-            if not isinstance(config.get(option), (str, type(None))):
-                raise NotImplementedError(f"{option}={config[option]!r} is not supported")
-        shape = config.pop("batch_input_shape", None)
-        if shape is not None and entry.class_name == "InputLayer":
-            config["batch_shape"] = shape
-        elif shape is not None:
-            config["input_shape"] = shape[1:]
-        for option in ("sparse", "ragged"):
-            if entry.class_name == "InputLayer" and config.get(option) is False:
-                del config[option]
-        return _LAYERS[entry.class_name](**config)
+        if entry.class_name == "Bidirectional":
+            return _make_bidirectional(entry.config, version)
+        return _LAYERS[entry.class_name](**_options(entry, version))
+
+
+def _options(entry: Entry, version: str | None) -> Config:
+    """Return the arguments of our layer of that class."""
+    config = dict(entry.config)
+    for option, values in _WITHOUT_EFFECT.items():
+        value = config.pop(option, None)
+        if values is not None and value is not None and value not in values:
+            raise NotImplementedError(f"{option}={value!r} is not supported")
+    for option in _OURS & config.keys():
+        raise TypeError(f"{entry.class_name}: got an unexpected argument {option!r}")
+    if config.get("dtype") is not None:
+        config["dtype"] = _dtype(config["dtype"])
+    for option in ("activation", "recurrent_activation"):
+        # Keras writes its own by their names, and others as objects that may bear the same.
+        if not isinstance(config.get(option), (str, type(None))):
+            raise NotImplementedError(f"{option}={config[option]!r} is not supported")
+        if config.get(option) == "hard_sigmoid" and (version or "3").split(".")[0] in ("1", "2"):
+            if entry.class_name != "LSTM":
+                raise NotImplementedError(
+                    f"{option}='hard_sigmoid' of Keras {version}, 0.2 z + 0.5, is not supported"
+                )
+            config[option] = _HARD_SIGMOID_OF_KERAS_2
+    shape = config.pop("batch_input_shape", None)
+    if shape is not None and entry.class_name == "InputLayer":
+        config["batch_shape"] = shape
+    elif shape is not None:
+        config["input_shape"] = shape[1:]
+    for option in ("sparse", "ragged"):
+        if entry.class_name == "InputLayer" and config.get(option) is False:
+            del config[option]
+    return config
+
+
+def _make_bidirectional(config: Config, version: str | None) -> Bidirectional:
+    config = dict(config)
+    layers: dict[str, LSTM] = {}
+    for option in ("layer", "backward_layer"):
+        description = config.pop(option, None)
+        if description is None and option == "backward_layer":
+            continue
+        if not isinstance(description, dict):
+            raise ValueError(f"{option}: got {description!r}, expected the description of a layer")
+        with naming(option):
+            inner = make_layer(as_entry(description, ("LSTM",)), version)
+        assert isinstance(inner, LSTM)
+        layers[option] = inner
+    shape = config.pop("batch_input_shape", None)
+    if shape is not None:
+        config["input_shape"] = shape[1:]
+    if config.get("dtype") is not None:
+        config["dtype"] = _dtype(config["dtype"])
+    return Bidirectional(**layers, **config)
 
 
 def _dtype(policy: Any) -> str:
@@ -189,19 +134,64 @@ def group_names(kinds: Sequence[str]) -> list[str]:
     return names
 
 
+def kind_of(layer: Layer) -> str:
+    """Return the name of Keras's class for a layer, also of a class made from one of ours."""
+    for kind in (Input, LSTM, Bidirectional, Dense, Dropout, Embedding, Masking):
+        if isinstance(layer, kind):
+            return "InputLayer" if kind is Input else kind.__name__
+    raise ValueError(f"{layer.name}: got a {type(layer).__name__}, which Keras does not have")
+
+
+def single_kind(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers as Keras has them: of an LSTM with several layers, each by itself.
+
+    Raises
+    ------
+    ValueError
+        If one is not like Keras's; the message names what it has.
+    """
+    found: list[Layer] = []
+    for layer in layers:
+        for inner in (layer, *layer.inner_layers):
+            if isinstance(inner, LSTM):
+                _check_for_keras(inner)
+        found += single_layers(layer) if isinstance(layer, LSTM) else [layer]
+    return found
+
+
+def _check_for_keras(layer: LSTM) -> None:
+    check_features(layer, "Keras's LSTM")
+    for name in ("activation", "recurrent_activation"):
+        if activation_among(getattr(layer.cell, name), _ACTIVATIONS) is None:
+            raise ValueError(
+                f"{layer.name}: got {name}={getattr(layer.cell, name)!r}, which Keras does not have"
+            )
+    if layer.num_layers > 1 and layer.go_backwards:
+        raise ValueError(
+            f"{layer.name}: got go_backwards with num_layers={layer.num_layers}, where Keras does "
+            "not turn the mask around; expected one layer"
+        )
+
+
 def _describe_layer(layer: Layer) -> Config:
     config = layer.get_config()
     if isinstance(layer, Input):
         dtype = config["dtype"] or "float32"
         return _described("InputLayer", {**config, "dtype": dtype})
-    own = {"weights_dtype", "input_shape"}
+    own = {"input_shape", *_OURS}
     if isinstance(layer, (Dense, Embedding)):
         own.add("seed")
     config = {name: value for name, value in config.items() if name not in own}
     for name, value in config.items():
         if name.endswith("_initializer"):
             config[name] = {"module": "keras.initializers", **value, "registered_name": None}
-    return _described(type(layer).__name__, config)
+    if isinstance(layer, LSTM):
+        for name in ("activation", "recurrent_activation"):
+            config[name] = activation_among(getattr(layer.cell, name), _ACTIVATIONS)
+    if isinstance(layer, Bidirectional):
+        config["layer"] = _describe_layer(layer.forward_layer)
+        config["backward_layer"] = _describe_layer(layer.backward_layer)
+    return _described(kind_of(layer), config)
 
 
 def _described(class_name: str, config: Config) -> Config:
@@ -218,7 +208,8 @@ def describe_model(model: Sequential) -> Config:
     shape = model.input_shape
     assert shape is not None
     declared = model.declared_layers
-    layers = declared if isinstance(declared[0], Input) else [Input(batch_shape=shape), *declared]
+    first = declared[0] if isinstance(declared[0], Input) else Input(batch_shape=shape)
+    layers = [first, *single_kind(model.layers)]
     config = {
         "name": model.name,
         "trainable": True,

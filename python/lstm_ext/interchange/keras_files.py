@@ -2,7 +2,8 @@
 
 - ``.keras``: a zip of ``config.json`` and ``model.weights.h5``. Nothing is unpacked to disk.
 - ``.weights.h5``: the latter by itself. A layer's arrays are ``layers/lstm_1/cell/vars/0``, where
-  groups count the layers of a class, whatever their names are.
+  groups count the layers of a class, whatever their names are; those of a Bidirectional are
+  ``layers/bidirectional/forward_layer/cell/vars/0`` and ``.../backward_layer/...``.
 - ``.h5``: Keras 2's file, with the description as an attribute, and the arrays of a layer somewhere
   below ``model_weights/<name>``.
 """
@@ -13,6 +14,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._registry import snake_case
-from .keras_config import Config, Entry, entries, group_names
+from .keras_chain import Config, Entry, entries
+from .keras_config import group_names
 
 __all__ = ["KerasFile", "import_h5py", "open_keras"]
 
@@ -29,7 +32,13 @@ Array = NDArray[Any]
 Path = str | os.PathLike[str]
 
 _ARRAYS = ("embeddings", "kernel", "recurrent_kernel", "bias")
-_WITHOUT_WEIGHTS = ("InputLayer", "Dropout")
+_WITHOUT_WEIGHTS = ("InputLayer", "Dropout", "Masking")
+# Where the variables of a layer are, below its group.
+_VARIABLES = {
+    "LSTM": ("cell/vars",),
+    "Bidirectional": ("forward_layer/cell/vars", "backward_layer/cell/vars"),
+}
+_VERSION = re.compile(rb"\d+\.\d+\.\d+[\w.+-]*")
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
@@ -40,11 +49,16 @@ class KerasFile:
     ----------
     description : dict or None
         What Keras says about the model; None in a file of weights alone.
+    version : str or None
+        Of the Keras that wrote it, if it says so.
     """
 
-    def __init__(self, h5: Any, description: Config | None, budget: _Budget) -> None:
+    def __init__(
+        self, h5: Any, description: Config | None, version: str | None, budget: _Budget
+    ) -> None:
         self._h5 = h5
         self.description = description
+        self.version = version
         self._budget = budget
         self._is_keras_2 = "model_weights" in h5
 
@@ -88,23 +102,56 @@ class KerasFile:
                 raise ValueError(f"layers/{group} belongs to none of the model's layers")
         paths = []
         for group, kind in names.items():
-            path = f"layers/{group}/{'cell/' * (kind == 'LSTM')}vars"
-            paths.append([f"{path}/{index}" for index in range(len(self._at(path)))])
+            found = []
+            for end in _VARIABLES.get(kind, ("vars",)):
+                path = f"layers/{group}/{end}"
+                found += [f"{path}/{index}" for index in range(len(self._at(path)))]
+            paths.append(found)
         return paths
 
     def _paths_of_keras_2(self) -> list[list[str]]:
         """Return the paths of arrays by the names of the layers that the file describes."""
         assert self.description is not None
         layers = [e for e in entries(self.description) if e.class_name not in _WITHOUT_WEIGHTS]
-        return [self._arrays_below(f"model_weights/{layer.name}") for layer in layers]
+        paths = []
+        for layer in layers:
+            path = self._inmost(f"model_weights/{layer.name}")
+            if layer.class_name == "Bidirectional":
+                paths.append([p for way in self._ways(path, layer) for p in self._arrays_below(way)])
+            else:
+                paths.append(self._arrays_below(path))
+        return paths
 
-    def _arrays_below(self, path: str) -> list[str]:
-        """Return the paths of a layer's arrays, which lie some groups deeper, in Keras's order."""
+    def _ways(self, path: str, layer: Entry) -> list[str]:
+        """Return the groups of a Bidirectional's two layers, forwards first.
+
+        They have the names of the layers, with forward_ and backward_ before them for the most.
+        """
+        names = list(self._at(path))
+        found = []
+        for option, way in (("layer", "forward_"), ("backward_layer", "backward_")):
+            description = layer.config.get(option) or layer.config.get("layer")
+            config = description.get("config") if isinstance(description, dict) else None
+            name = str(config.get("name") if isinstance(config, dict) else None)
+            known = {name, f"{way}{name.removeprefix('forward_')}"}
+            found.append(next((group for group in names if group in known), None))
+        if None in found or len(names) != 2 or found[0] == found[1]:
+            raise ValueError(f"{path} has {', '.join(names)}, not a layer for each direction")
+        return [f"{path}/{name}" for name in found]
+
+    def _inmost(self, path: str) -> str:
+        """Return the path of the first group down there that has more than one group in it."""
         h5py = import_h5py()
         names = list(self._at(path))
         while len(names) == 1 and isinstance(self._at(f"{path}/{names[0]}"), h5py.Group):
             path = f"{path}/{names[0]}"
             names = list(self._at(path))
+        return path
+
+    def _arrays_below(self, path: str) -> list[str]:
+        """Return the paths of a layer's arrays, which lie some groups deeper, in Keras's order."""
+        path = self._inmost(path)
+        names = list(self._at(path))
         order = {name: index for index, name in enumerate(_ARRAYS)}
         for name in names:
             if name.removesuffix(":0") not in order:
@@ -172,12 +219,15 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
     try:
         if start == _HDF5:
             with _open_h5(path) as h5:
-                found = _description_of_keras_2(path) if "model_weights" in h5 else None
-                yield KerasFile(h5, found, budget)
+                found, version = None, None
+                if "model_weights" in h5:
+                    found, version = _description_of_keras_2(path)
+                yield KerasFile(h5, found, version, budget)
         else:
-            config, weights = _unzip(path, budget)
+            config, weights, metadata = _unzip(path, budget)
+            version = _as_description(metadata).get("keras_version")
             with _open_h5(io.BytesIO(weights)) as h5:
-                yield KerasFile(h5, _as_description(config), budget)
+                yield KerasFile(h5, _as_description(config), version and str(version), budget)
     except NotImplementedError as error:
         raise NotImplementedError(f"{path}: {error}") from error
     except Exception as error:  # there is no telling what h5py and zipfile raise
@@ -202,8 +252,8 @@ def _open_h5(source: Any) -> Any:
         raise ValueError(f"cut off, or not an HDF5 file ({error})") from error
 
 
-def _unzip(path: Path, budget: _Budget) -> tuple[bytes, bytes]:
-    """Return config.json and model.weights.h5."""
+def _unzip(path: Path, budget: _Budget) -> tuple[bytes, bytes, bytes]:
+    """Return config.json, model.weights.h5, and metadata.json if there is one."""
     import zipfile
 
     with zipfile.ZipFile(path) as archive:
@@ -219,23 +269,32 @@ def _unzip(path: Path, budget: _Budget) -> tuple[bytes, bytes]:
             budget.take(info.file_size, name)
             return archive.read(info)
 
-        return read("config.json"), read("model.weights.h5")
+        has_metadata = "metadata.json" in archive.namelist()
+        metadata = read("metadata.json") if has_metadata else b"{}"
+        return read("config.json"), read("model.weights.h5"), metadata
 
 
-def _description_of_keras_2(path: Path) -> Config:
-    """Return what the attribute model_config says.
+def _description_of_keras_2(path: Path) -> tuple[Config, str | None]:
+    """Return what the attributes model_config and keras_version say.
 
     HDF5 keeps a text of any length in a heap, and believes the length that the attribute declares.
     Here the heaps are read by themselves, where no text is longer than the file.
     """
     with open(path, "rb") as file:
         data = file.read()
+    found: Config | None = None
+    version: str | None = None
     for text in _heap_objects(data):
-        if text.startswith(b"{"):
-            description = _as_description(text.rstrip(b"\0"))
+        text = text.rstrip(b"\0")
+        if text.startswith(b"{") and found is None:
+            description = _as_description(text)
             if "class_name" in description and "config" in description:
-                return description
-    raise ValueError("it has no description of the model")
+                found = description
+        elif _VERSION.fullmatch(text):
+            version = text.decode()
+    if found is None:
+        raise ValueError("it has no description of the model")
+    return found, version
 
 
 def _heap_objects(data: bytes) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..layers import LSTM
-from .building import add_biases, check_matrix, lstm_from_arrays, reorder_gates
+from .building import Direction, add_biases, check_matrix, lstm_from, reorder_gates
 from .onnx_model import Graph, attributes, operator, optional_input
 
 __all__ = ["OPERATORS", "ORDER", "OnnxLSTM", "read_lstm"]
@@ -41,7 +41,8 @@ class OnnxLSTM(NamedTuple):
         """Return it as a layer."""
         if self.name:
             options["name"] = self.name
-        return lstm_from_arrays(self.kernel, self.recurrent_kernel, self.bias, **options)
+        w = {"kernel": self.kernel, "recurrent_kernel": self.recurrent_kernel}
+        return lstm_from(Direction(w if self.bias is None else {**w, "bias": self.bias}, {}), **options)
 
 
 def read_lstm(graph: Graph, node: Any, data: str | None = None) -> OnnxLSTM:
