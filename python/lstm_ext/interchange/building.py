@@ -122,9 +122,7 @@ def bidirectional_from(
     arrays = [*forward.arrays, *backward.arrays]
     dtype = dtype or float_dtype(arrays)
     first = forward.layer(dtype, **options)
-    second = backward.layer(
-        dtype, **options, name=f"backward_{first.name}", go_backwards=True
-    )
+    second = backward.layer(dtype, **options, name=f"backward_{first.name}", go_backwards=True)
     layer = Bidirectional(first, merge_mode, backward_layer=second, name=name)
     return built(layer, arrays)
 

@@ -114,7 +114,7 @@ def _input_of(layer: Config) -> Any:
 
 
 def _call(layer: Config) -> Any:
-    """Return how a layer is called, of Keras 2 [name, node, output, arguments]; None of an input."""
+    """Return how a layer is called; of Keras 2 [name, node, output, arguments], None of an input."""
     nodes = layer.get("inbound_nodes")
     if not nodes:
         return None
@@ -150,7 +150,7 @@ def _check_masks(chain: Sequence[Config], by_name: Mapping[str, Config]) -> set[
     origin: Config | None = None  # the layer whose mask comes down
     for layer in chain:
         node = _call(layer)
-        arguments = {}
+        arguments: Any = {}
         if isinstance(node, list):
             arguments = node[3] if len(node) > 3 else {}
         elif node is not None:
@@ -186,9 +186,7 @@ def _mask_after(layer: Config, origin: Config | None) -> Config | None:
     return origin
 
 
-def _mask_of(
-    tensor: Any, origin: Config | None, by_name: Mapping[str, Config]
-) -> set[str] | None:
+def _mask_of(tensor: Any, origin: Config | None, by_name: Mapping[str, Config]) -> set[str] | None:
     """Return the operations that compute a layer's mask; None if a tensor is something else.
 
     That is NotEqual(numbers, 0) of an Embedding, and Any(NotEqual(values, mask_value)) of a

@@ -91,7 +91,7 @@ def _options(entry: Entry, version: str | None) -> Config:
 
 def _make_bidirectional(config: Config, version: str | None) -> Bidirectional:
     config = dict(config)
-    layers: dict[str, LSTM] = {}
+    layers: dict[str, Any] = {}
     for option in ("layer", "backward_layer"):
         description = config.pop(option, None)
         if description is None and option == "backward_layer":
@@ -100,7 +100,6 @@ def _make_bidirectional(config: Config, version: str | None) -> Bidirectional:
             raise ValueError(f"{option}: got {description!r}, expected the description of a layer")
         with naming(option):
             inner = make_layer(as_entry(description, ("LSTM",)), version)
-        assert isinstance(inner, LSTM)
         layers[option] = inner
     shape = config.pop("batch_input_shape", None)
     if shape is not None:

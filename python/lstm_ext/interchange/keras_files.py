@@ -117,7 +117,9 @@ class KerasFile:
         for layer in layers:
             path = self._inmost(f"model_weights/{layer.name}")
             if layer.class_name == "Bidirectional":
-                paths.append([p for way in self._ways(path, layer) for p in self._arrays_below(way)])
+                paths.append(
+                    [p for way in self._ways(path, layer) for p in self._arrays_below(way)]
+                )
             else:
                 paths.append(self._arrays_below(path))
         return paths

@@ -1,8 +1,9 @@
 """What the axes of values in an ONNX graph mean, and what shape operators do to them.
 
-An axis is a name: "0", "1", ... for those of the graph's input, "features" for the last one, ""
-for an axis of size one. The names tell, whatever was transposed and squeezed on the way, which axis
-an LSTM takes for time, and whether two Transposes undo one another.
+An axis is a name: "0", "1", ... for those of the graph's input, "features" for the last one,
+"directions" for that of an LSTM which reads both ways, "" for an axis of size one. The names tell,
+whatever was transposed and squeezed on the way, which axis an LSTM takes for time, and whether two
+Transposes undo one another.
 """
 
 from __future__ import annotations
@@ -12,15 +13,26 @@ from typing import Any
 
 from .onnx_model import Graph, attributes, operator, optional_input
 
-__all__ = ["FEATURES", "UNIT", "Axes", "Shapes", "axis_index", "constant_ints", "without_units"]
+__all__ = [
+    "DIRECTIONS",
+    "FEATURES",
+    "UNIT",
+    "Axes",
+    "Shapes",
+    "axis_index",
+    "constant_ints",
+    "without_units",
+]
 
 Axes = tuple[str, ...]
 # A size: a number, or the axes whose product it is. Axes of size one do not appear in it.
 Size = int | Axes
 
 FEATURES = "features"
+DIRECTIONS = "directions"
 UNIT = ""
 
+_SIZED = (FEATURES, DIRECTIONS)
 _LONGEST = 16  # of anything that a shape is computed from; values have a handful of axes
 
 
@@ -36,12 +48,20 @@ class Shapes:
 
     def __init__(self, graph: Graph, sizes: dict[str, int]) -> None:
         self._graph = graph
-        self.axes: dict[str, Axes] = {}
-        self.sizes = sizes
+        self.sizes = {DIRECTIONS: 2, **sizes}
+        self._shapes: dict[str, list[Size]] = {}
         self._computed: dict[str, list[Size]] = {}
 
+    def record(self, name: str, axes: Axes) -> None:
+        """Remember the axes of a value."""
+        # The size of features is that of this value: others have others.
+        self._shapes[name] = [
+            () if axis == UNIT else self.sizes.get(axis, (axis,)) if axis in _SIZED else (axis,)
+            for axis in axes
+        ]
+
     def move(self, node: Any, axes: Axes) -> Axes:
-        """Return the axes after a Transpose, Squeeze, Unsqueeze or Reshape."""
+        """Return the axes after a Transpose, Squeeze, Unsqueeze, Reshape or Flatten."""
         if operator(node) == "Transpose":
             order = attributes(node).get("perm", range(len(axes))[::-1])
             if sorted(order) != list(range(len(axes))):
@@ -51,7 +71,11 @@ class Shapes:
             return self._squeeze(node, axes)
         if operator(node) == "Unsqueeze":
             return self._unsqueeze(node, axes)
-        return self._reshape(self._ints(node.input[1]), axes)
+        if operator(node) == "Flatten":
+            if attributes(node).get("axis", 1) != 1 or not axes:
+                raise NotImplementedError("Flatten into another axis than the second")
+            return self._reshape([0, -1], axes)
+        return self._reshape(self.ints(node.input[1]), axes)
 
     def _squeeze(self, node: Any, axes: Axes) -> Axes:
         given = self._given_axes(node)
@@ -76,27 +100,39 @@ class Shapes:
         return None if given is None else [int(index) for index in given]
 
     def _reshape(self, target: list[Size], axes: Axes) -> Axes:
-        """Return the axes after a Reshape that only drops or adds axes of size one.
+        """Return the axes after a Reshape that drops or adds axes of size one, or joins directions.
 
-        A number for an axis of unknown size is taken for that size: torch writes the length of the
-        sequence that it exported with, though it declares any.
+        Both directions become one axis of features if they stand right before theirs. A number for
+        an axis of unknown size is taken for that size: torch writes the length of the sequence that
+        it exported with, though it declares any.
         """
         core = [axis for axis in axes if axis != UNIT]
         result: list[str] = []
         for index, size in enumerate(target):
             if size == 0 and index < len(axes):
                 size = () if axes[index] == UNIT else (axes[index],)
-            if size in (1, ()) and len(target) - index > len(core):
+            left = len(target) - index
+            if size in (1, ()) and (left > len(core) or core[:1] == [DIRECTIONS]):
                 result.append(UNIT)
+            elif core[:2] == [DIRECTIONS, FEATURES] and self._joins(size, last=left == 1):
+                self.sizes[FEATURES] *= 2
+                del core[:2]
+                result.append(FEATURES)
             elif core and (size in (-1, (core[0],)) or size == self.sizes.get(core[0], size)):
                 result.append(core.pop(0))
             else:
                 break
         if core or len(result) != len(target):
-            raise NotImplementedError("Reshape that does more than drop axes of size one")
+            raise NotImplementedError(
+                "Reshape that does more than drop axes of size one or join both directions"
+            )
         return tuple(result)
 
-    def _ints(self, name: str) -> list[Size]:
+    def _joins(self, size: Size, last: bool) -> bool:
+        """Return whether a size is that of the features of both directions."""
+        return size == 2 * self.sizes[FEATURES] or (size == -1 and last)
+
+    def ints(self, name: str) -> list[Size]:
         """Return the numbers of a shape, constant or computed from the shapes of values."""
         if name in self._computed:
             return self._computed[name]
@@ -111,22 +147,21 @@ class Shapes:
             return list(constant_ints(self._graph, name, "shape"))
         node = self._graph.producer(name)
         kind = None if node is None else operator(node)
-        if kind == "Shape" and node.input[0] in self.axes:
+        if kind == "Shape" and node.input[0] in self._shapes:
             options = attributes(node)
-            sizes = [(axis,) if axis else () for axis in self.axes[node.input[0]]]
-            return list(sizes[options.get("start", 0) : options.get("end")])
+            return self._shapes[node.input[0]][options.get("start", 0) : options.get("end")]
         if kind == "Slice":
             start, stop = (constant_ints(self._graph, node.input[i], "Slice")[0] for i in (1, 2))
-            return self._ints(node.input[0])[start:stop]
+            return self.ints(node.input[0])[start:stop]
         if kind == "Gather":
-            values = self._ints(node.input[0])
+            values = self.ints(node.input[0])
             return [values[i] for i in constant_ints(self._graph, node.input[1], "Gather")]
         if kind == "Concat":
-            return [size for part in node.input for size in self._ints(part)]
+            return [size for part in node.input for size in self.ints(part)]
         if kind in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"):
-            return self._ints(node.input[0])
+            return self.ints(node.input[0])
         if kind == "Mul":
-            first, second = (self._ints(part) for part in node.input)
+            first, second = (self.ints(part) for part in node.input)
             return [_product(a, b) for a, b in zip(first, second, strict=True)]
         raise NotImplementedError("a shape that is computed in other ways is not supported")
 
@@ -134,7 +169,9 @@ class Shapes:
 def _product(a: Size, b: Size) -> Size:
     if isinstance(a, int) and isinstance(b, int):
         return a * b
-    factors = [factor for factor in (a, b) if factor != 1]
+    factors = [factor for factor in (a, b) if factor not in (1, ())]
+    if len(factors) == 1:
+        return factors[0]
     if any(isinstance(factor, int) for factor in factors):
         raise NotImplementedError("a shape that is computed in other ways is not supported")
     return tuple(axis for factor in factors for axis in factor if axis)  # type: ignore[union-attr]

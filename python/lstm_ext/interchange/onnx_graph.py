@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layers import LSTM, Embedding
+from ..layers import LSTM, Bidirectional, Embedding
 from ..models import Sequential
-from .building import check_matrix, naming
-from .onnx_axes import FEATURES, UNIT, Axes, Shapes, axis_index, constant_ints, without_units
+from .building import check_matrix, input_size, naming
+from .onnx_axes import DIRECTIONS, FEATURES, UNIT, Axes, Shapes, without_units
 from .onnx_lstm import OPERATORS, read_lstm
 from .onnx_model import Graph, attributes, import_onnx, label, operator, optional_input
 from .onnx_parts import (
@@ -22,17 +22,22 @@ from .onnx_parts import (
     EmbeddingPart,
     LSTMPart,
 )
+from .onnx_path import Step, check_other_outputs, find_path, swish_input
+from .onnx_views import MOVING, View, Views
 
 __all__ = ["read_graph"]
 
 Array = NDArray[Any]
 
-_OF_STATES = ("Concat", "Identity", "Reshape", "Squeeze", "Transpose")
-_END = 2**31 - 1  # what stands for the end of an axis in a Slice, at least
 
-
-def read_graph(graph: Graph) -> LSTM | Sequential:
+def read_graph(graph: Graph, weights_dtype: str | None = None) -> LSTM | Bidirectional | Sequential:
     """Return the LSTM or the model that a graph computes.
+
+    Parameters
+    ----------
+    graph : Graph
+    weights_dtype : str, optional
+        Of its LSTMs.
 
     Raises
     ------
@@ -41,226 +46,176 @@ def read_graph(graph: Graph) -> LSTM | Sequential:
     ValueError
         If the graph does not fit together.
     """
-    name, path = _path(graph)
-    reader = _Reader(graph, name)
-    for node, output in path:
-        with naming(f"node {label(node)!r} ({operator(node)})"):
-            reader.read(node, output)
-    _check_other_outputs(graph, {id(node) for node, _ in path})
+    name, path = find_path(graph)
+    reader = _Reader(graph, name, weights_dtype)
+    for step in path:
+        with naming(f"node {label(step.node)!r} ({operator(step.node)})"):
+            reader.read(step)
+    check_other_outputs(graph, path)
     return reader.model()
 
 
-def _path(graph: Graph) -> tuple[str, list[tuple[Any, str]]]:
-    """Return the graph's input, and the nodes from there to its first output.
-
-    Each comes with the output by which the path goes on.
-    """
-    if not graph.outputs:
-        raise ValueError("the graph has no output")
-    name, seen = graph.outputs[0], set()
-    path: list[tuple[Any, str]] = []
-    while graph.input_shape(name) is None:
-        node = graph.producer(name)
-        if node is None or name in seen:
-            raise ValueError(f"{name!r} is made by no node, or from itself")
-        seen.add(name)
-        path.append((node, name))
-        name = _data_input(graph, node)
-    return name, path[::-1]
-
-
-def _data_input(graph: Graph, node: Any) -> str:
-    """Return the input of a node that carries what the graph computes on."""
-    kind = operator(node)
-    names = list(node.input)
-    if kind == "Gather" and len(names) > 1 and graph.is_constant(names[0]):
-        return str(names[1])
-    if kind == "Gather":
-        names[0] = _picked(graph, node) or names[0]
-    if kind in ("Add", "MatMul", "Mul") and len(names) == 2:
-        gate = _swish_input(graph, node)
-        if gate is not None:
-            return gate
-        names.sort(key=graph.is_constant)
-        if not graph.is_constant(names[1]):
-            raise NotImplementedError(f"node {label(node)!r}: {kind} of two computed values")
-    if not names or not names[0]:
-        raise NotImplementedError(f"node {label(node)!r}: operator {kind} has no input to follow")
-    return str(names[0])
-
-
-def _swish_input(graph: Graph, node: Any) -> str | None:
-    """Return x if the node is x * Sigmoid(x)."""
-    for gate, value in (node.input, node.input[::-1]):
-        made_by = graph.producer(gate)
-        is_gate = made_by is not None and operator(made_by) == "Sigmoid"
-        if is_gate and made_by.input[0] == value and operator(node) == "Mul":
-            return str(value)
-    return None
-
-
-def _picked(graph: Graph, node: Any) -> str | None:
-    """Return which of several LSTMs' states a Gather takes from their Concat, as h_n[-1] does."""
-    states = graph.producer(node.input[0])
-    if states is None or operator(states) != "Concat" or not graph.is_constant(node.input[1]):
-        return None
-    axes = {attributes(made).get("axis", 0) for made in (node, states)}
-    index = constant_ints(graph, node.input[1], "indices")
-    makers = [graph.producer(name) for name in states.input]
-    if axes != {0} or len(index) != 1 or not -len(makers) <= index[0] < len(makers):
-        return None
-    name = states.input[index[0]]
-    if any(maker is None or operator(maker) not in OPERATORS for maker in makers):
-        return None
-    return str(name)
-
-
-def _check_other_outputs(graph: Graph, path: set[int]) -> None:
-    """Refuse outputs other than the first, unless they are the last states of LSTMs on the way."""
-    names, seen = graph.outputs[1:], set(graph.outputs[:1])
-    for name in names:
-        if name in seen:
-            continue
-        seen.add(name)
-        node = graph.producer(name)
-        if node is not None and operator(node) in _OF_STATES:
-            count = len(node.input) if operator(node) == "Concat" else 1
-            names.extend(node.input[:count])
-        elif node is None or id(node) not in path or name not in list(node.output)[1:3]:
-            raise NotImplementedError(
-                f"output {name!r} beside the first is not supported, as it is no LSTM's state"
-            )
-
-
 class _Reader:
-    """The layers that the nodes so far make, and what the axes of the last value are."""
+    """The layers that the nodes so far make, and what the last value is of the last of them."""
 
-    def __init__(self, graph: Graph, name: str) -> None:
+    def __init__(self, graph: Graph, name: str, weights_dtype: str | None) -> None:
         shape = graph.input_shape(name) or []
         self._graph = graph
         self._data = self._name = name
-        self._axes: Axes = tuple(map(str, range(len(shape))))
+        self._weights_dtype = weights_dtype
+        self._view = View(tuple(map(str, range(len(shape)))))
         sizes = {str(axis): size for axis, size in enumerate(shape) if size is not None}
         self._shapes = Shapes(graph, sizes)
-        self._shapes.axes[name] = self._axes
+        self._shapes.record(name, self._view.axes)
+        self._views = Views(graph, self._shapes)
         self._rank = len(shape)
         self._made: list[LSTMPart | DensePart | EmbeddingPart | DropoutPart] = []
-        self._time: str | None = None
         self._batch: str | None = None
-        self._flipped = False  # whether our outputs stand in the opposite order
+        self._lengths: str | None = None
+        self._is_told = False  # whether an LSTM has said which lengths it takes, if any
 
-    def read(self, node: Any, output: str) -> None:
-        """Take the next node, whose output of that name goes on."""
-        kind = operator(node)
-        if kind in BY_OPERATOR:
-            self._activation(node, BY_OPERATOR[kind])
+    @property
+    def _axes(self) -> Axes:
+        return self._view.axes
+
+    def read(self, step: Step) -> None:
+        """Take the next node."""
+        node, kind = step.node, operator(step.node)
+        handlers: dict[str, Callable[[Any], None]] = {
+            "Add": self._add,
+            "Cast": self._cast,
+            "Div": self._scale,
+            "Dropout": self._dropout,
+            "Gemm": self._gemm,
+            "MatMul": self._matmul,
+            "Mul": self._mul,
+        }
+        if step.branches:
+            self._merge(step)
         elif kind in OPERATORS:
-            self._lstm(node, list(node.output).index(output))
-        elif output != node.output[0]:
+            part, self._view = self._lstm(node, step.output)
+            self._made.append(part)
+        elif kind in BY_OPERATOR:
+            self._activation(node, BY_OPERATOR[kind])
+        elif kind == "Gather" and self._graph.is_constant(node.input[0]):
+            self._look_up(node)
+        elif kind in MOVING:
+            self._use(self._views.move(node, step.output, self._view))
+        elif kind not in handlers:
+            raise NotImplementedError("the operator is not supported")
+        elif step.output != node.output[0]:
             raise NotImplementedError("another output than the first is not supported")
-        elif kind in ("Transpose", "Squeeze", "Unsqueeze", "Reshape"):
-            self._axes = self._shapes.move(node, self._axes)
         else:
-            handlers: dict[str, Callable[[Any], None]] = {
-                "Add": self._add,
-                "Cast": self._cast,
-                "Dropout": self._dropout,
-                "Gather": self._gather,
-                "Gemm": self._gemm,
-                "Identity": lambda node: None,
-                "MatMul": self._matmul,
-                "Mul": self._mul,
-                "Slice": self._slice,
-            }
-            if kind not in handlers:
-                raise NotImplementedError("the operator is not supported")
             handlers[kind](node)
-        self._name = output
-        self._shapes.axes[output] = self._axes
+        self._name = step.output
+        self._shapes.record(self._name, self._axes)
 
     # ---- LSTMs and time ----
 
-    def _lstm(self, node: Any, output: int) -> None:
-        found = read_lstm(self._graph, node, self._data)
-        first, second, features = self._axes if len(self._axes) == 3 else (UNIT,) * 3
-        batch, time = (first, second) if found.layout else (second, first)
-        known = (self._batch or batch, self._time or time)
+    def _lstm(self, node: Any, output: str) -> tuple[LSTMPart, View]:
+        """Return an LSTM, and the view of it that one of its outputs is."""
+        axes = self._axes if len(self._axes) == 3 else (UNIT,) * 3
+        time_axis = 1 if attributes(node).get("layout", 0) == 1 else 0
+        batch, time, features = axes[1 - time_axis], axes[time_axis], axes[2]
+        found = read_lstm(
+            self._graph, node, self._data, lambda name: self._views.is_full(name, time)
+        )
+        known = (self._batch or batch, self._views.time or time)
         if UNIT in (batch, time, features) or (batch, time) != known:
             raise NotImplementedError(f"its input has other axes than layout={found.layout} takes")
         if node.input[0] != self._name:
             raise NotImplementedError("the path goes into it by another input than X")
-        self._check_features(found.kernel.shape[0])
-        self._batch, self._time = batch, time
-        # Our outputs stand in the order in which the steps were taken, ONNX's in that of time.
-        made = LSTMPart(found, go_backwards=found.reverse != self._flipped)
-        self._made.append(made)
-        self._shapes.sizes[FEATURES] = found.recurrent_kernel.shape[0]
-        if output == 0:
-            self._flipped = found.reverse
-            sequence = (batch, time, UNIT) if found.layout else (time, UNIT, batch)
-            self._axes = (*sequence, FEATURES)
-        elif output == 1:
-            made.return_sequences = False
-            self._flipped = False
-            self._axes = ((batch, UNIT) if found.layout else (UNIT, batch)) + (FEATURES,)
+        self._check_features(found.input_size)
+        self._check_lengths(found.lengths)
+        self._batch, self._views.time = batch, time
+        flipped, two = self._view.flipped, len(found.directions) == 2
+        if two and flipped:
+            raise NotImplementedError("both directions of a sequence in reverse")
+        part = LSTMPart(
+            found.directions,
+            found.name,
+            # Our outputs stand in the order in which the steps were taken, ONNX's in that of time.
+            go_backwards=found.reverse != flipped,
+            lengths=found.lengths is not None,
+            weights_dtype=self._weights_dtype,
+        )
+        self._shapes.sizes[FEATURES] = found.directions[0].output_size
+        directions = DIRECTIONS if two else UNIT
+        index = list(node.output).index(output)
+        if index == 0:
+            steps: Axes = (batch, time, directions) if found.layout else (time, directions, batch)
+        elif index == 1:
+            steps = (batch, directions) if found.layout else (directions, batch)
         else:
             raise NotImplementedError("the cell state as the output is not supported")
+        part.return_sequences = index == 0
+        return part, View(
+            (*steps, FEATURES),
+            backwards=found.reverse,
+            flipped=found.reverse and index == 0,
+            last=index == 1,
+            ragged=found.lengths is not None,
+        )
 
-    def _gather(self, node: Any) -> None:
-        axis = attributes(node).get("axis", 0)
-        if self._graph.is_constant(node.input[0]):
-            table = check_matrix(self._float(node.input[0], "the table"), "the table", (None, None))
-            if self._made or axis != 0:
-                raise NotImplementedError("a table that is not for the graph's input")
-            self._made.append(EmbeddingPart(table, node.name))
-            self._axes = (*self._axes, FEATURES)
-            self._shapes.sizes[FEATURES] = table.shape[1]
-            return
-        axis = axis_index(axis, len(self._axes))
-        indices = self._graph.constant(node.input[1], "indices")
-        if indices.size != 1 or indices.dtype.kind not in "iu" or indices.ndim > 1:
-            raise NotImplementedError("Gather of anything but one step")
-        index = int(indices.reshape(-1)[0])
-        if self._axes[axis] != UNIT:
-            self._take(axis, index)
-        elif index not in (0, -1) and _picked(self._graph, node) != self._name:
-            raise NotImplementedError(f"index {index} of an axis of size one")
-        kept = (UNIT,) * indices.ndim
-        self._axes = self._axes[:axis] + kept + self._axes[axis + 1 :]
+    def _check_lengths(self, lengths: str | None) -> None:
+        """Refuse an LSTM that is told otherwise than the others where sequences end."""
+        if self._is_told and lengths != self._lengths:
+            raise NotImplementedError("sequence_lens is another than that of the LSTMs before it")
+        self._lengths, self._is_told = lengths, True
+        if lengths is not None and self._view.flipped:
+            raise NotImplementedError("sequence_lens beside a sequence in reverse")
 
-    def _slice(self, node: Any) -> None:
-        start, stop = (constant_ints(self._graph, node.input[i], "Slice") for i in (1, 2))
-        given = optional_input(node, 3)
-        indices = constant_ints(self._graph, given, "axes") if given else list(range(len(start)))
-        given = optional_input(node, 4)
-        steps = constant_ints(self._graph, given, "steps") if given else [1]
-        if not len(start) == len(stop) == len(indices) == len(steps) == 1:
-            raise NotImplementedError("Slice along several axes")
-        axis = axis_index(indices[0], len(self._axes))
-        bounds = (start[0], stop[0], steps[0])
-        if start[0] == 0 and stop[0] >= _END and steps[0] == 1:
-            return
-        if (
-            start[0] == -1
-            and stop[0] <= -_END
-            and steps[0] == -1
-            and self._axes[axis] == self._time
-        ):
-            self._flipped = not self._flipped
-        elif bounds == (0, 1, 1) or (start[0] == -1 and stop[0] >= _END and steps[0] == 1):
-            self._take(axis, start[0])
-            self._axes = (*self._axes[:axis], UNIT, *self._axes[axis + 1 :])
-        else:
-            raise NotImplementedError("Slice of anything but the last step or all in reverse")
-
-    def _take(self, axis: int, index: int) -> None:
-        """Have the last LSTM return its last step alone, if that is what an index takes."""
+    def _use(self, view: View) -> None:
+        """Take a view of the last LSTM for the value, and have the layer give no more than that."""
         lstm = next((made for made in self._made[::-1] if isinstance(made, LSTMPart)), None)
-        last = 0 if self._flipped else -1
-        if lstm is None or self._axes[axis] != self._time or index != last:
-            raise NotImplementedError("a step of it is taken that is not an LSTM's last")
-        lstm.return_sequences = False
-        self._flipped = False
+        if lstm is None:
+            if view.last:
+                raise NotImplementedError("a step of it is taken that is not an LSTM's last")
+        else:
+            lstm.return_sequences = lstm.return_sequences and not view.last
+            if view.direction is not None and len(lstm.directions) == 2:
+                if lstm is not self._made[-1]:
+                    raise NotImplementedError("a direction of what is no LSTM's output")
+                lstm.directions = lstm.directions[view.direction :][:1]
+                lstm.go_backwards = view.backwards
+        self._view = view
+
+    def _merge(self, step: Step) -> None:
+        """Take a node where two directions come together."""
+        views: list[View] = []
+        parts: dict[int, LSTMPart] = {}
+        for branch in step.branches:
+            first, *rest = branch
+            with naming(f"node {label(first.node)!r}"):
+                part, view = self._lstm(first.node, first.output)
+            parts.setdefault(id(first.node), part)
+            self._shapes.record(first.output, view.axes)
+            for inner in rest:
+                with naming(f"node {label(inner.node)!r} ({operator(inner.node)})"):
+                    view = self._views.move(inner.node, inner.output, view)
+                self._shapes.record(inner.output, view.axes)
+            views.append(view)
+        part = _joined(list(parts.values()), views)
+        kind, axes = operator(step.node), views[0].axes
+        if kind == "Concat":
+            axis = attributes(step.node).get("axis")
+            if axis not in (-1, len(axes) - 1) or axes[-1] != FEATURES:
+                raise NotImplementedError("Concat along another axis than the features")
+            self._shapes.sizes[FEATURES] = sum(d.output_size for d in part.directions)
+        elif part.directions[0].output_size != part.directions[1].output_size:
+            raise ValueError("the two directions are of different sizes")
+        part.merge_mode = {"Concat": "concat", "Mul": "mul", "Mean": "ave"}.get(kind, "sum")
+        part.return_sequences = not views[0].last
+        self._made.append(part)
+        self._view = views[0]._replace(backwards=False, direction=None)
+
+    def _look_up(self, node: Any) -> None:
+        table = check_matrix(self._float(node.input[0], "the table"), "the table", (None, None))
+        if self._made or attributes(node).get("axis", 0) != 0:
+            raise NotImplementedError("a table that is not for the graph's input")
+        self._made.append(EmbeddingPart(table, node.name))
+        self._view = self._view._replace(axes=(*self._axes, FEATURES))
+        self._shapes.sizes[FEATURES] = table.shape[1]
 
     # ---- layers without time ----
 
@@ -284,7 +239,7 @@ class _Reader:
         check_matrix(kernel, "kernel", (None, None))
         self._check_features(kernel.shape[0])
         self._made.append(DensePart(kernel, node.name))
-        self._axes = (*self._axes[:-1], FEATURES)
+        self._view = self._view._replace(axes=(*self._axes[:-1], FEATURES))
         self._shapes.sizes[FEATURES] = kernel.shape[1]
 
     def _add(self, node: Any) -> None:
@@ -315,9 +270,23 @@ class _Reader:
         self._linear().activation = name
 
     def _mul(self, node: Any) -> None:
-        if _swish_input(self._graph, node) != self._name:
-            raise NotImplementedError("a product that is not x * Sigmoid(x)")
-        self._linear().activation = "silu"
+        if swish_input(self._graph, node) == self._name:
+            self._linear().activation = "silu"
+        else:
+            self._scale(node)
+
+    def _scale(self, node: Any) -> None:
+        """Take a product with a half, or a division by two, after the sum of two directions."""
+        others = [name for name in node.input if name != self._name]
+        half = 2.0 if operator(node) == "Div" else 0.5
+        part = self._made[-1] if self._made else None
+        is_half = len(others) == 1 and np.array_equal(
+            self._float(others[0], "the factor").reshape(-1), [half]
+        )
+        in_order = operator(node) == "Mul" or node.input[0] == self._name
+        if not (isinstance(part, LSTMPart) and part.merge_mode == "sum" and is_half and in_order):
+            raise NotImplementedError("a product that is not x * Sigmoid(x), nor a mean")
+        part.merge_mode = "ave"
 
     def _linear(self) -> DensePart:
         """Return the Dense that made the last value, if it has no activation yet."""
@@ -350,6 +319,8 @@ class _Reader:
 
     def _check_features(self, size: int) -> None:
         """Refuse a last axis that is not that of features, or is of another size."""
+        if DIRECTIONS in self._axes:
+            raise NotImplementedError("its input has both directions apart")
         axis = self._axes[-1]
         if axis not in (FEATURES, str(self._rank - 1)):
             raise NotImplementedError("its input does not have its features last")
@@ -360,24 +331,51 @@ class _Reader:
 
     # ---- the end ----
 
-    def model(self) -> LSTM | Sequential:
+    def model(self) -> LSTM | Bidirectional | Sequential:
         """Return the layers as a model, or the layer if it is one LSTM."""
         axes = without_units(self._axes)
         if not any(isinstance(made, LSTMPart) for made in self._made):
             raise ValueError("the graph has no LSTM on the way to its first output")
         if axes[-1:] != (FEATURES,):
             raise NotImplementedError("the output does not have its features last")
-        if self._flipped and self._time in axes:
+        if self._view.flipped and self._views.time in axes:
             raise NotImplementedError(
                 "a reversed LSTM's sequence as output, which we return in the order of its steps; "
                 "give node= to read the LSTM by itself"
             )
         wide = any(array.dtype == np.float64 for made in self._made for array in made.arrays())
         layers = [made.layer("float64" if wide else "float32") for made in self._made]
-        if len(layers) == 1 and isinstance(layers[0], LSTM):
+        if len(layers) == 1 and isinstance(layers[0], (LSTM, Bidirectional)):
             return layers[0]
         first = next(layer for layer in layers if layer.weights)
-        features = () if isinstance(first, Embedding) else (first.weights[0].shape[0],)
+        features = () if isinstance(first, Embedding) else (input_size(first),)
         model = Sequential(layers)
         model.build((None, *[None] * (self._rank - 1 - len(features)), *features))
         return model
+
+
+def _joined(parts: Sequence[LSTMPart], views: Sequence[View]) -> LSTMPart:
+    """Return the two directions of one LSTM, or two LSTMs, as one.
+
+    Raises
+    ------
+    NotImplementedError
+        If they are not one that reads forwards and one that reads backwards, in this order, with
+        both outputs in the order of time.
+    """
+    forward, backward = views
+    two = len(parts) == 2
+    told = [view.direction if not two else int(view.backwards) for view in views]
+    apart = two and all(len(part.directions) == 1 for part in parts)
+    if told != [0, 1] or not (apart or len(parts[0].directions) == 2):
+        raise NotImplementedError(
+            "it takes two values that are not an LSTM that reads forwards and one that reads "
+            "backwards, in this order"
+        )
+    if forward.axes != backward.axes or forward.last != backward.last:
+        raise NotImplementedError("it takes two directions of which each has other steps")
+    if not forward.last and (forward.flipped, backward.flipped) != (False, True):
+        raise NotImplementedError("it takes two directions that are not both in the order of time")
+    if two:
+        parts[0].directions += parts[1].directions
+    return parts[0]

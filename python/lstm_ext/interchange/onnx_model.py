@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -145,27 +145,35 @@ class Graph:
 
     def is_zero(self, name: str) -> bool:
         """Return whether a value is zeros, whatever its shape."""
-        for _ in range(len(self.nodes) + 1):
-            if self.is_constant(name):
-                return not np.any(self.constant(name, name))
+        names, seen = [name], {name}
+        while names:
+            name = names.pop()
             node = self.producer(name)
+            if self.is_constant(name):
+                if np.any(self.constant(name, name)):
+                    return False
+                continue
             if node is None or node.domain not in _DOMAINS:
                 return False
             if node.op_type == "ConstantOfShape":
                 value = attributes(node).get("value")
-                return value is None or not np.any(self._array(value, name))
-            if node.op_type not in MOVES:
+                if value is not None and np.any(self._array(value, name)):
+                    return False
+            elif node.op_type in MOVES or node.op_type == "Concat":
+                parts = node.input if node.op_type == "Concat" else node.input[:1]
+                names += [part for part in parts if part not in seen]
+                seen.update(parts)
+            else:
                 return False
-            name = node.input[0]
-        return False
+        return True
 
-    def given_by(self, name: str) -> str | None:
+    def given_by(self, name: str, kinds: Sequence[str] = MOVES) -> str | None:
         """Return the graph input that a value is, perhaps moved about; None of other values."""
         for _ in range(len(self.nodes) + 1):
             if self.input_shape(name) is not None:
                 return name
             node = self.producer(name)
-            if node is None or node.domain not in _DOMAINS or node.op_type not in MOVES:
+            if node is None or node.domain not in _DOMAINS or node.op_type not in kinds:
                 return None
             name = node.input[0]
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ..layers import Dense, Dropout, Embedding, Layer
-from .building import built
-from .onnx_lstm import OnnxLSTM
+from ..layers import LSTM, Bidirectional, Dense, Dropout, Embedding, Layer
+from .building import Direction, bidirectional_from, built, lstm_from
 
 __all__ = ["ACTIVATIONS", "BY_OPERATOR", "DensePart", "DropoutPart", "EmbeddingPart", "LSTMPart"]
 
@@ -59,21 +59,61 @@ class DensePart:
 
 
 class LSTMPart:
-    """An LSTM, and what the nodes after it show about it."""
+    """An LSTM, or both directions of one, and what the nodes after it show about it.
 
-    def __init__(self, weights: OnnxLSTM, go_backwards: bool) -> None:
-        self._weights = weights
-        self._go_backwards = go_backwards
+    Parameters
+    ----------
+    directions : sequence of Direction
+        One, or that which reads forwards and that which reads backwards.
+    name : str
+    go_backwards : bool
+        Of the only one.
+    lengths : bool
+        Whether it is told where sequences end.
+    weights_dtype : str, optional
+    """
+
+    def __init__(
+        self,
+        directions: Sequence[Direction],
+        name: str,
+        *,
+        go_backwards: bool = False,
+        lengths: bool = False,
+        weights_dtype: str | None = None,
+    ) -> None:
+        self.directions = tuple(directions)
+        self.merge_mode = "concat"
         self.return_sequences = True
+        self.go_backwards = go_backwards
+        self._name = name
+        self._lengths = lengths
+        self._weights_dtype = weights_dtype
 
     def arrays(self) -> list[Array]:
         """Return the arrays that tell its dtype."""
-        return [self._weights.kernel]
+        return [array for direction in self.directions for array in direction.arrays]
 
-    def layer(self, dtype: str) -> Layer:
+    def layer(self, dtype: str) -> LSTM | Bidirectional:
         """Return it as a layer."""
-        return self._weights.layer(
-            go_backwards=self._go_backwards, return_sequences=self.return_sequences
+        options: dict[str, Any] = {
+            "return_sequences": self.return_sequences,
+            "weights_dtype": self._weights_dtype,
+        }
+        if len(self.directions) == 2:
+            name, mode = self._name or None, self.merge_mode
+            return bidirectional_from(
+                *self.directions, dtype, name=name, merge_mode=mode, **options
+            )
+        if self._name:
+            options["name"] = self._name
+        return lstm_from(
+            self.directions[0],
+            dtype,
+            go_backwards=self.go_backwards,
+            # As ONNX has it where a sequence has ended.
+            zero_output_for_mask=self._lengths and self.return_sequences,
+            **options,
         )
 
 

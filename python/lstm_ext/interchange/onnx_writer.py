@@ -6,69 +6,77 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..layers import LSTM, Dense, Dropout, Embedding, Layer
-from .building import reorder_gates
-from .onnx_lstm import ORDER
-from .onnx_model import import_onnx
+from ..layers import LSTM, Bidirectional, Dense, Dropout, Embedding, Layer
+from .building import input_size
+from .onnx_nodes import Nodes
 from .onnx_parts import ACTIVATIONS
+from .onnx_writer_lstm import LSTMWriter, node_groups
 
-__all__ = ["Writer"]
-
-Array = NDArray[Any]
+__all__ = ["write_model"]
 
 _OPSET, _IR_VERSION = 17, 8
 _OPSET_OF_GELU, _IR_VERSION_OF_GELU = 20, 9
+_LENGTHS = "sequence_lens"
 
 
-class Writer:
-    """Adds layer after layer to a graph.
-
-    Sequences are (T, B, features) between LSTMs, as ONNX's LSTM takes and gives them.
+def write_model(layers: Sequence[Layer], lengths: bool) -> Any:
+    """Return the ModelProto of layers.
 
     Parameters
     ----------
     layers : sequence of Layer
-        Built, of one dtype, at least one of them an LSTM.
+        Built, of one dtype, at least one of them an LSTM, none of several layers.
+    lengths : bool
+        Whether it has an input that says where sequences end.
+    """
+    dtype = next(layer.dtype for layer in layers if layer.weights)
+    return _Writer(Nodes(np.dtype(dtype)), layers, lengths).model()
+
+
+class _Writer:
+    """Adds layer after layer to a graph.
+
+    Sequences are (T, B, features) between LSTMs, as ONNX's LSTM takes and gives them.
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self._onnx = import_onnx()
+    def __init__(self, nodes: Nodes, layers: Sequence[Layer], lengths: bool) -> None:
+        self._nodes = nodes
         self._layers = layers
-        self._lstms = [layer for layer in layers if isinstance(layer, LSTM)]
-        self._dtype = np.dtype(self._lstms[0].dtype)
-        self._type = self._onnx.helper.np_dtype_to_tensor_dtype(self._dtype)
-        self._nodes: list[Any] = []
-        self._inputs: list[Any] = []
-        self._outputs: list[Any] = []
-        self._constants: list[Any] = []
+        self._with_lengths = lengths
         self._value = "x"
+        self._features: int | None = None
         self._axes = ["batch", "time"]
         self._time_major = False
 
     def model(self) -> Any:
         """Return the ModelProto."""
-        helper = self._onnx.helper
+        nodes, helper = self._nodes, self._nodes.onnx.helper
         first = next(layer for layer in self._layers if layer.weights)
         words = isinstance(first, Embedding)
-        size = [] if words else [first.weights[0].shape[0]]
-        type_of_x = self._onnx.TensorProto.INT64 if words else self._type
-        self._inputs.append(helper.make_tensor_value_info("x", type_of_x, [*self._axes, *size]))
-        # The batch's size, for states of zeros: (1, 1, H) becomes (1, B, H).
-        one = self._constant("one", np.array([1], np.int64))
-        batch = self._node("Shape", ["x"], "batch_size", end=1)
-        self._state_shape = self._node("Concat", [one, batch, one], "state_shape", axis=0)
+        size = [] if words else [input_size(first)]
+        type_of_x = nodes.onnx.TensorProto.INT64 if words else nodes.type
+        nodes.inputs.append(helper.make_tensor_value_info("x", type_of_x, [*self._axes, *size]))
+        # The batch's size, for states of zeros: (D, 1, H) becomes (D, B, H).
+        one = nodes.ints("one", 1)
+        batch = nodes.node("Shape", ["x"], "batch_size", end=1)
+        state_shape = nodes.node("Concat", [one, batch, one], "state_shape", axis=0)
+        lstms = [layer for layer in self._layers if isinstance(layer, (LSTM, Bidirectional))]
+        count = sum(len(node_groups(layer)) for layer in lstms)
+        lengths = _LENGTHS if self._with_lengths else ""
+        self._lstms = LSTMWriter(nodes, count, state_shape, lengths)
         for index, layer in enumerate(self._layers):
             self._layer(layer, f"layers/{index}")
-        self._to_batch_major()
-        self._node("Identity", [self._value], "output")
-        units = next(n.units for n in self._layers[::-1] if isinstance(n, (LSTM, Dense)))
-        output = helper.make_tensor_value_info("output", self._type, [*self._axes, units])
-        graph = helper.make_graph(
-            self._nodes, "lstm_ext", self._inputs, [output, *self._outputs], self._constants
-        )
-        gelu = any(node.op_type == "Gelu" for node in self._nodes)
+        if lengths:
+            int32 = nodes.onnx.TensorProto.INT32
+            nodes.inputs.append(helper.make_tensor_value_info(lengths, int32, ["batch"]))
+        if self._time_major:
+            self._value = nodes.node("Transpose", [self._value], "batch_first", perm=[1, 0, 2])
+        nodes.node("Identity", [self._value], "output")
+        assert self._features is not None
+        outputs = [nodes.info("output", [*self._axes, self._features]), *nodes.outputs]
+        graph = helper.make_graph(nodes.nodes, "lstm_ext", nodes.inputs, outputs, nodes.constants)
+        gelu = any(node.op_type == "Gelu" for node in nodes.nodes)
         opset = helper.make_opsetid("", _OPSET_OF_GELU if gelu else _OPSET)
         version = _IR_VERSION_OF_GELU if gelu else _IR_VERSION
         return helper.make_model(
@@ -76,95 +84,50 @@ class Writer:
         )
 
     def _layer(self, layer: Layer, prefix: str) -> None:
-        if isinstance(layer, LSTM):
+        nodes = self._nodes
+        if isinstance(layer, (LSTM, Bidirectional)):
             self._lstm(layer, prefix)
         elif isinstance(layer, Dense):
             self._dense(layer, prefix)
         elif isinstance(layer, Embedding):
-            table = self._constant(f"{prefix}/embeddings", layer.embeddings)
-            self._value = self._node("Gather", [table, self._value], prefix, name=layer.name)
+            table = nodes.constant(f"{prefix}/embeddings", layer.embeddings)
+            self._value = nodes.node("Gather", [table, self._value], prefix, name=layer.name)
+            self._features = layer.output_dim
         elif isinstance(layer, Dropout):
-            rate = self._constant(f"{prefix}/rate", np.array(layer.rate, np.float32))
-            self._value = self._node("Dropout", [self._value, rate], prefix, name=layer.name)
+            rate = nodes.constant(f"{prefix}/rate", np.array(layer.rate, np.float32))
+            self._value = nodes.node("Dropout", [self._value, rate], prefix, name=layer.name)
         else:
             raise ValueError(f"{layer.name}: got a {type(layer).__name__}, which is not supported")
 
-    def _lstm(self, layer: LSTM, prefix: str) -> None:
+    def _lstm(self, layer: LSTM | Bidirectional, prefix: str) -> None:
         if not self._time_major:
-            self._value = self._node("Transpose", [self._value], f"{prefix}/steps", perm=[1, 0, 2])
-            self._time_major = True
-        number = f"_{self._lstms.index(layer)}" if len(self._lstms) > 1 else ""
-        states = [self._state(f"initial_{state}{number}", layer.units) for state in "hc"]
-        inputs = [self._value, *self._weights(layer, prefix), "", *states]
-        finals = [f"final_{state}{number}" for state in "hc"]
-        self._nodes.append(
-            self._onnx.helper.make_node(
-                "LSTM", inputs, [f"{prefix}/y", *finals], name=layer.name,
-                direction="reverse" if layer.go_backwards else "forward", hidden_size=layer.units,
+            self._value = self._nodes.node(
+                "Transpose", [self._value], f"{prefix}/steps", perm=[1, 0, 2]
             )
-        )  # fmt: skip
-        for final in finals:
-            self._outputs.append(self._state_info(final, layer.units))
+        if isinstance(layer, LSTM):
+            self._value = self._lstms.lstm(layer, self._value, prefix)
+            self._features = layer.units
+        else:
+            self._value = self._lstms.bidirectional(layer, self._value, prefix)
+            sizes = [layer.forward_layer.units, layer.backward_layer.units]
+            self._features = sum(sizes) if layer.merge_mode == "concat" else sizes[0]
+        self._time_major = layer.return_sequences
         if not layer.return_sequences:
-            zero = self._constant(f"{prefix}/directions", np.array([0], np.int64))
-            self._value = self._node("Squeeze", [finals[0], zero], f"{prefix}/h")
-            self._time_major = False
             self._axes = ["batch"]
-            return
-        axis = self._constant(f"{prefix}/directions", np.array([1], np.int64))
-        self._value = self._node("Squeeze", [f"{prefix}/y", axis], f"{prefix}/sequence")
-        if layer.go_backwards:  # ours stand in the order of the steps
-            numbers = {"from": -1, "to": np.iinfo(np.int64).min, "axis": 0, "by": -1}
-            bounds = [
-                self._constant(f"{prefix}/{name}", np.array([number], np.int64))
-                for name, number in numbers.items()
-            ]
-            self._value = self._node("Slice", [self._value, *bounds], f"{prefix}/reversed")
-
-    def _weights(self, layer: LSTM, prefix: str) -> list[str]:
-        w = reorder_gates(layer.kernel.T, "ifco", ORDER)[None]
-        r = reorder_gates(layer.recurrent_kernel.T, "ifco", ORDER)[None]
-        names = [self._constant(f"{prefix}/W", w), self._constant(f"{prefix}/R", r)]
-        if not layer.use_bias:
-            return [*names, ""]
-        bias = reorder_gates(layer.bias, "ifco", ORDER)
-        # Not 0: of all numbers, only -0 leaves every other as it is, -0 included.
-        both = np.concatenate([bias, np.full_like(bias, -0.0)])[None]
-        return [*names, self._constant(f"{prefix}/B", both)]
-
-    def _state(self, name: str, units: int) -> str:
-        """Add an input that may be left out, for zeros."""
-        self._inputs.append(self._state_info(name, units))
-        self._constant(name, np.zeros((1, 1, units), self._dtype))
-        return self._node("Expand", [name, self._state_shape], f"{name}/of_batch")
-
-    def _state_info(self, name: str, units: int) -> Any:
-        shape = [1, "batch", units]
-        return self._onnx.helper.make_tensor_value_info(name, self._type, shape)
 
     def _dense(self, layer: Dense, prefix: str) -> None:
-        kernel = self._constant(f"{prefix}/kernel", layer.kernel)
-        value = self._node("MatMul", [self._value, kernel], f"{prefix}/product", name=layer.name)
+        nodes = self._nodes
+        kernel = nodes.constant(f"{prefix}/kernel", layer.kernel)
+        value = nodes.node("MatMul", [self._value, kernel], f"{prefix}/product", name=layer.name)
         if layer.use_bias:
-            bias = self._constant(f"{prefix}/bias", layer.bias)
-            value = self._node("Add", [value, bias], f"{prefix}/sum")
+            bias = nodes.constant(f"{prefix}/bias", layer.bias)
+            value = nodes.node("Add", [value, bias], f"{prefix}/sum")
         name = layer.activation.name
         if name == "silu":
-            gate = self._node("Sigmoid", [value], f"{prefix}/gate")
-            value = self._node("Mul", [value, gate], f"{prefix}/{name}")
+            gate = nodes.node("Sigmoid", [value], f"{prefix}/gate")
+            value = nodes.node("Mul", [value, gate], f"{prefix}/{name}")
         elif name != "linear":
             kind, options, _ = ACTIVATIONS[name]
-            value = self._node(kind, [value], f"{prefix}/{name}", **options)
+            value = nodes.node(kind, [value], f"{prefix}/{name}", **options)
         self._value = value
-
-    def _to_batch_major(self) -> None:
-        if self._time_major:
-            self._value = self._node("Transpose", [self._value], "batch_first", perm=[1, 0, 2])
-
-    def _node(self, kind: str, inputs: Sequence[str], output: str, **options: Any) -> str:
-        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], **options))
-        return output
-
-    def _constant(self, name: str, array: Array) -> str:
-        self._constants.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
+        self._features = layer.units

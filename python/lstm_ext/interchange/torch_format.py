@@ -152,7 +152,8 @@ def _from_group(group: _Group) -> LSTM | Bidirectional | Sequential:
         if len(directions) == 1:
             layers.append(lstm_from(directions[0], return_sequences=True))
         else:
-            layers.append(bidirectional_from(*directions, return_sequences=True))
+            forward, backward = directions
+            layers.append(bidirectional_from(forward, backward, return_sequences=True))
         size = sum(direction.output_size for direction in directions)
     first = layers[0]
     if len(layers) == 1 and isinstance(first, (LSTM, Bidirectional)):
