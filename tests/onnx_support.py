@@ -80,3 +80,71 @@ ACTIVATIONS = [
     "elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "relu", "selu", "sigmoid", "silu",
     "softmax", "softplus", "softsign", "tanh", None,
 ]  # fmt: skip
+
+
+def session(model: Any) -> Any:
+    """Return a session of ONNX Runtime on one thread."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    return runtime.InferenceSession(model.SerializeToString(), options)
+
+
+# How many numbers each activation of ONNX's LSTM takes.
+OF_CELLS = {
+    "Affine": 2, "Elu": 1, "HardSigmoid": 2, "LeakyRelu": 1, "Relu": 0, "ScaledTanh": 2,
+    "Sigmoid": 0, "Softplus": 0, "Softsign": 0, "Tanh": 0, "ThresholdedRelu": 1,
+}  # fmt: skip
+
+
+def random_activations(rng: np.random.Generator, directions: int) -> dict[str, Any]:
+    """Draw activations of a node, with numbers for all that take some or, at times, for none."""
+    names = [str(name) for name in rng.choice(list(OF_CELLS), 3 * directions)]
+    if {"Affine", "ScaledTanh", "ThresholdedRelu"} & set(names) or rng.integers(3):
+        counts = [OF_CELLS[name] for name in names]
+        alphas = rng.uniform(0.1, 0.9, sum(count > 0 for count in counts)).round(2)
+        betas = rng.uniform(0.1, 0.9, sum(count > 1 for count in counts)).round(2)
+    else:
+        alphas = betas = np.array([])
+    given = {"activation_alpha": alphas.tolist(), "activation_beta": betas.tolist()}
+    return {"activations": names, **{name: values for name, values in given.items() if values}}
+
+
+def random_node(rng: np.random.Generator) -> tuple[Any, dict[str, Array]]:
+    """Draw a model of one node, "lstm", and what to give it: x, and perhaps lens, h0 and c0."""
+    steps, batch, size, units = (int(n) for n in rng.integers(1, [9, 5, 17, 17]))
+    direction = ("forward", "reverse", "bidirectional")[rng.integers(3)]
+    d = 2 if direction == "bidirectional" else 1
+    shapes = {
+        "W": (d, 4 * units, size), "R": (d, 4 * units, units), "B": (d, 8 * units),
+        "P": (d, 3 * units), "h0": (d, batch, units), "c0": (d, batch, units),
+    }  # fmt: skip
+    has = {name: bool(rng.integers(2)) for name in ("B", "P", "h0", "lens", "cells", "clip")}
+    scale = 0.7 if not has["cells"] else 0.3
+    arrays = {n: rng.normal(0, scale, s).astype(np.float32) for n, s in shapes.items()}
+    arrays["x"] = rng.normal(size=(steps, batch, size)).astype(np.float32)
+    arrays["lens"] = rng.integers(0, steps + 1, batch).astype(np.int32)
+    options: dict[str, Any] = random_activations(rng, d) if has["cells"] else {}
+    if has["clip"]:
+        options["clip"] = float(rng.uniform(0.3, 3))
+    options["input_forget"] = int(rng.integers(4) == 0)
+    named = {"lens": has["lens"], "h0": has["h0"], "c0": has["h0"], "B": has["B"], "P": has["P"]}
+    inputs = [n if named.get(n, True) else "" for n in "x W R B lens h0 c0 P".split()]
+    lstm = helper.make_node(
+        "LSTM", inputs, ["y", "h", "c"], name="lstm", hidden_size=units, direction=direction,
+        **options,
+    )  # fmt: skip
+    given = {name: arrays[name] for name in ("x", "lens", "h0", "c0") if name in inputs}
+    proto = helper.make_graph(
+        [lstm],
+        "test",
+        [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for n, a in given.items()
+        ],
+        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in lstm.output],
+        [numpy_helper.from_array(arrays[n], n) for n in ("W", "R", "B", "P") if n in inputs],
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model, given

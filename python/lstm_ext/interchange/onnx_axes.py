@@ -33,6 +33,7 @@ DIRECTIONS = "directions"
 UNIT = ""
 
 _SIZED = (FEATURES, DIRECTIONS)
+_UNKNOWN = "unknown"  # an axis that no value has
 _LONGEST = 16  # of anything that a shape is computed from; values have a handful of axes
 
 
@@ -147,9 +148,9 @@ class Shapes:
             return list(constant_ints(self._graph, name, "shape"))
         node = self._graph.producer(name)
         kind = None if node is None else operator(node)
-        if kind == "Shape" and node.input[0] in self._shapes:
+        if kind == "Shape":
             options = attributes(node)
-            return self._shapes[node.input[0]][options.get("start", 0) : options.get("end")]
+            return self._shape(node.input[0])[options.get("start", 0) : options.get("end")]
         if kind == "Slice":
             start, stop = (constant_ints(self._graph, node.input[i], "Slice")[0] for i in (1, 2))
             return self.ints(node.input[0])[start:stop]
@@ -163,6 +164,20 @@ class Shapes:
         if kind == "Mul":
             first, second = (self.ints(part) for part in node.input)
             return [_product(a, b) for a, b in zip(first, second, strict=True)]
+        raise NotImplementedError("a shape that is computed in other ways is not supported")
+
+
+    def _shape(self, name: str) -> list[Size]:
+        """Return the shape of a value that was met, or of several together."""
+        if name in self._shapes:
+            return self._shapes[name]
+        node = self._graph.producer(name)
+        if node is not None and operator(node) == "Concat":
+            part = next((part for part in node.input if part in self._shapes), None)
+            if part is not None:
+                sizes = list(self._shapes[part])
+                sizes[axis_index(attributes(node).get("axis", 0), len(sizes))] = (_UNKNOWN,)
+                return sizes
         raise NotImplementedError("a shape that is computed in other ways is not supported")
 
 

@@ -19,7 +19,8 @@ from .features import activations_of, is_usual, same_activation
 __all__ = ["cell_attributes", "read_cells"]
 
 # Of each activation our name, and how many of alpha and beta it has, with ONNX's defaults: those of
-# the operators of that name. Affine and ScaledTanh have none.
+# the operators of that name. Affine and ScaledTanh are none; and for ThresholdedRelu, ONNX Runtime
+# has another default.
 _ACTIVATIONS: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "Affine": ("affine", (None, None)),
     "Elu": ("elu", (1.0,)),
@@ -31,7 +32,7 @@ _ACTIVATIONS: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "Softplus": ("softplus", ()),
     "Softsign": ("softsign", ()),
     "Tanh": ("tanh", ()),
-    "ThresholdedRelu": ("thresholded_relu", (1.0,)),
+    "ThresholdedRelu": ("thresholded_relu", (None,)),
 }
 _BY_LOWER_CASE = {name.lower(): name for name in _ACTIVATIONS}  # ONNX Runtime ignores the case
 _PLAIN_NAMES = (
@@ -84,7 +85,7 @@ def _spec(name: str, numbers: Sequence[Iterator[Any]]) -> ActivationSpec:
     for key, default, rest in zip(("alpha", "beta"), defaults, numbers, strict=False):
         value = next(rest, default)
         if value is None:
-            raise ValueError(f"activation_{key}: got none for {known}, which has no default")
+            raise ValueError(f"activation_{key}: got none for {known}, whose default is not one everywhere")
         values.append(_decimal(value))
     spec: ActivationSpec = (ours, *values) if values else ours  # type: ignore[assignment]
     for plain in _PLAIN_NAMES:

@@ -164,6 +164,8 @@ class _Reader:
         self._lengths, self._is_told = lengths, True
         if lengths is not None and self._view.flipped:
             raise NotImplementedError("sequence_lens beside a sequence in reverse")
+        if lengths is not None and any(isinstance(made, EmbeddingPart) for made in self._made):
+            raise NotImplementedError("sequence_lens after a table, where the mask of a model ends")
 
     def _use(self, view: View) -> None:
         """Take a view of the last LSTM for the value, and have the layer give no more than that."""
@@ -184,8 +186,10 @@ class _Reader:
         """Take a node where two directions come together."""
         views: list[View] = []
         parts: dict[int, LSTMPart] = {}
+        sizes = dict(self._shapes.sizes)
         for branch in step.branches:
             first, *rest = branch
+            self._shapes.sizes = dict(sizes)  # both read the same
             with naming(f"node {label(first.node)!r}"):
                 part, view = self._lstm(first.node, first.output)
             parts.setdefault(id(first.node), part)
@@ -197,6 +201,7 @@ class _Reader:
             views.append(view)
         part = _joined(list(parts.values()), views)
         kind, axes = operator(step.node), views[0].axes
+        self._shapes.sizes[FEATURES] = part.directions[0].output_size
         if kind == "Concat":
             axis = attributes(step.node).get("axis")
             if axis not in (-1, len(axes) - 1) or axes[-1] != FEATURES:
