@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from interchange_support import GOLDEN
-from lstm_ext import LSTM, Dense, Dropout, Embedding, Input, Sequential, from_keras
+from lstm_ext import (
+    LSTM,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    Sequential,
+    from_keras,
+)
 from support import Array
 
 CASES = ["functional.keras", "keras_2.h5", "sequential.keras", "weights.weights.h5"]
@@ -49,8 +58,12 @@ def every_layer(dtype: str = "float32") -> Sequential:
     return Sequential(
         [
             Input((None,), dtype="int32"),
-            Embedding(9, 4, dtype=dtype),
-            LSTM(5, return_sequences=True, name="first", dtype=dtype),
+            Embedding(9, 4, mask_zero=True, dtype=dtype),
+            LSTM(
+                5, "softsign", "hard_sigmoid", return_sequences=True, name="first", dropout=0.25,
+                recurrent_dropout=0.5, zero_output_for_mask=True, dtype=dtype,
+            ),
+            Bidirectional(LSTM(4, return_sequences=True, dtype=dtype), "ave", name="both"),
             Dropout(0.2, seed=3, dtype=dtype),
             *denses,
             LSTM(4, go_backwards=True, use_bias=False, kernel_initializer="he_normal", dtype=dtype),

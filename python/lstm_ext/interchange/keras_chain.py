@@ -212,7 +212,7 @@ def _mask_of(tensor: Any, origin: Config | None, by_name: Mapping[str, Config]) 
         return None
     node = _call(operation)
     arguments = node.get("args") if isinstance(node, dict) else None
-    if not isinstance(arguments, list) or len(arguments) != 2:
+    if not isinstance(arguments, (list, tuple)) or len(arguments) != 2:
         return None
-    same_input = _history(arguments[0]) == _input_of(origin)
+    same_input = list(_history(arguments[0]) or ()) == list(_input_of(origin) or ())
     return names if same_input and arguments[1] == value else None
