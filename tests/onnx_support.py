@@ -148,3 +148,14 @@ def random_node(rng: np.random.Generator) -> tuple[Any, dict[str, Array]]:
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model, given
+
+
+def node_inputs_as_constants(model: Any, inputs: list[Array]) -> Any:
+    """Return a model of one node of which all inputs but the first are constants."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    rest = list(changed.graph.input)[1:]
+    del changed.graph.input[1:]
+    for value, array in zip(rest, inputs[1:], strict=True):
+        changed.graph.initializer.append(numpy_helper.from_array(array, value.name))
+    return changed

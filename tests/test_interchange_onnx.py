@@ -18,6 +18,7 @@ from interchange_support import (
 )
 from lstm_ext import (
     LSTM,
+    Bidirectional,
     Dense,
     Dropout,
     Embedding,
@@ -32,17 +33,21 @@ from support import Array, rms_error
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-CASES = [path.stem.removeprefix("onnx_") for path in sorted(GOLDEN.glob("onnx_*.onnx"))]
+FILES = [path.stem.removeprefix("onnx_") for path in sorted(GOLDEN.glob("onnx_*.onnx"))]
+# Nodes that are given more than x are in test_interchange_onnx_variants.py.
+CASES = [name for name in FILES if not name.startswith(("node_", "quantized_both"))]
 
 
 def golden(case: str) -> tuple[Model, Array, Array]:
-    with np.load(GOLDEN / "onnx.npz") as file:
-        x, output = file[f"{case}/x"], file[f"{case}/output"]
+    for store in ("onnx.npz", "onnx_variants.npz"):
+        with np.load(GOLDEN / store) as file:
+            if f"{case}/output" in file:
+                x, output = file[f"{case}/x"], file[f"{case}/output"]
     return from_onnx(GOLDEN / f"onnx_{case}.onnx"), x, output
 
 
 def test_golden_files_are_there() -> None:
-    assert len(CASES) == 8
+    assert (len(FILES), len(CASES)) == (16, 12)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -50,17 +55,39 @@ def test_computes_what_was_computed(case: str) -> None:
     assert_computes(*golden(case))
 
 
+# How often weights of two layers, directions or kernels can be taken for one another.
+SWAPPED = {
+    "both_ways": 2, "directions": 4, "forward": 1, "quantized": 1, "quantized_by_channel": 1,
+    "tf2onnx_both": 11, "torch_new_both": 6, "torch_new_words": 2, "torch_old_both": 6,
+    "torch_old_words": 2,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_wrong_computes_what_was_computed(case: str) -> None:
     model, x, output = golden(case)
     count = count_wrong_models(model, x, output)
-    assert count >= {"directions": 29, "torch_new_words": 27, "torch_old_words": 27}.get(case, 24)
+    assert count["gates"] == 23
+    assert count["swapped"] == SWAPPED.get(case, 0)
+    assert count["merged"] == 3 * sum(isinstance(a, Bidirectional) for a in layers_of(model))
     for layer in layers_of(model):
         if isinstance(layer, LSTM):
             layer.go_backwards = not layer.go_backwards
             with pytest.raises(AssertionError):
                 assert_computes(model, x, output)
             layer.go_backwards = not layer.go_backwards
+
+
+def test_directions_come_together_as_layers() -> None:
+    layers = layers_of(golden("tf2onnx_both")[0])
+    assert [type(layer) for layer in layers] == [LSTM, Bidirectional, Bidirectional]
+    assert layers[0].go_backwards
+    assert [layer.merge_mode for layer in layers[1:]] == ["sum", "ave"]
+    assert [layer.return_sequences for layer in layers] == [True, True, False]
+    for kind in ("old", "new"):
+        layers = layers_of(golden(f"torch_{kind}_both")[0])
+        assert [type(layer) for layer in layers] == [Bidirectional, Bidirectional]
+        assert [layer.return_sequences for layer in layers] == [True, False]
 
 
 def test_directions_are_those_of_steps() -> None:
@@ -129,9 +156,10 @@ def test_a_node_by_its_name_whatever_stands_around_it() -> None:
     "nodes",
     [
         [node("x W R - - h0 c0")],
-        [node("x W R B - zeros zeros zeros3")],
+        [node("x W R B - zeros zeros")],
+        [node("zeros zeros", "z", "Concat", axis=1), node("x W R B - z z")],
         [node("shape", "s", "ConstantOfShape"), node("x W R B - s s")],
-        [node("x", "x1", "Identity"), node("x1 W R B", "y", activations=["Sigmoid", "Tanh", "tanh"])],  # noqa: E501
+        [node("x", "x1", "Identity"), node("x1 W R B", "y", activations=["Sigmoid", "Tanh", "tanh"], input_forget=0)],  # noqa: E501
         [node("x", "x1", "Transpose", perm=[1, 0, 2]), node("x1 W R B", "y", layout=1)],
         [node("x", "x1", "Cast", to=1), node("x1 W R B")],
     ],
@@ -139,7 +167,6 @@ def test_a_node_by_its_name_whatever_stands_around_it() -> None:
 def test_what_changes_nothing(nodes: list[Any]) -> None:
     constants = {
         "zeros": np.zeros((1, 1, UNITS), np.float32), "shape": np.array([1, 1, UNITS]),
-        "zeros3": np.zeros((1, 3 * UNITS), np.float32),
     }  # fmt: skip
     layer = from_onnx(graph(*nodes, constants=constants, inputs=("h0", "c0")))
     expected = from_onnx(graph(node("x W R B" if "B" in nodes[-1].input else "x W R")))

@@ -58,6 +58,41 @@ def keras_2():
     return keras.Sequential([keras.Input((None, 3)), *stack, layers.Dense(2)])
 
 
+def both_ways():
+    """Masked steps; both directions by themselves, of two kinds, and of several layers."""
+    first = layers.LSTM(
+        4, activation="softsign", recurrent_activation="hard_sigmoid", return_sequences=True
+    )
+    middle = layers.LSTM(
+        4, return_sequences=True, zero_output_for_mask=True, dropout=0.5, recurrent_dropout=0.25
+    )
+    backward = layers.LSTM(5, go_backwards=True, activation="relu", use_bias=False, name="mine")
+    return keras.Sequential(
+        [
+            keras.Input((None, 4)),
+            layers.Masking(MASK_VALUE),
+            layers.Bidirectional(first, merge_mode="sum", name="sum"),
+            middle,
+            layers.Bidirectional(layers.LSTM(3), backward_layer=backward),
+        ]
+    )
+
+
+def masked_words():
+    """Numbered words of which 0 is none, in a functional model."""
+    words = keras.Input((None,), dtype="int32")
+    rows = layers.Embedding(9, 4, mask_zero=True)(words)
+    encoded = layers.Bidirectional(layers.LSTM(4, return_sequences=True), merge_mode="mul")(rows)
+    return keras.Model(words, layers.LSTM(4, go_backwards=True)(encoded))
+
+
+def two_ways():
+    """Two layers that read both ways and could be one another's."""
+    stack = [layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="z")]
+    stack += [layers.Bidirectional(layers.LSTM(2), merge_mode="ave", name="a")]
+    return keras.Sequential([keras.Input((None, 4)), *stack])
+
+
 def without_dates(path: Path) -> None:
     """Write a .keras file again without the time at which it was saved."""
     with zipfile.ZipFile(path) as archive:
@@ -73,7 +108,12 @@ CASES = {
     "functional.keras": functional,
     "weights.weights.h5": weights,
     "keras_2.h5": keras_2,
+    "both_ways.keras": both_ways,
+    "masked_words.keras": masked_words,
+    "two_ways.weights.h5": two_ways,
+    "two_ways_of_keras_2.h5": two_ways,
 }
+MASK_VALUE = -1.5
 
 
 def main() -> None:
@@ -97,10 +137,12 @@ def main() -> None:
         keras.config.set_dtype_policy("float64")
         exact = make()
         exact.set_weights(drawn)
-        if make is functional:
-            x = rng.integers(0, 9, (3, 6))
+        if make in (functional, masked_words):
+            x = rng.integers(0, 9 if make is functional else 3, (3, 6))
         else:
             x = rng.normal(size=(3, 6, model.input_shape[-1]))
+        if make is both_ways:
+            x[rng.random((3, 6)) < 0.4] = MASK_VALUE
         results[f"{file}/x"] = x
         results[f"{file}/output"] = np.asarray(exact(x))
     np.savez_compressed(HERE / "keras.npz", **results)

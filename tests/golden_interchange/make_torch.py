@@ -34,6 +34,9 @@ CASES = {
     "three_layers": torch.nn.LSTM(4, 4, num_layers=3),
     "no_bias": torch.nn.LSTM(2, 3, num_layers=2, bias=False, batch_first=True),
     "inside": torch.nn.LSTM(3, 4, num_layers=2, batch_first=True),
+    "both_ways": torch.nn.LSTM(8, 4, num_layers=2, bidirectional=True, batch_first=True),
+    "projection": torch.nn.LSTM(3, 5, num_layers=2, proj_size=3, batch_first=True),
+    "both_ways_projection": torch.nn.LSTM(4, 4, proj_size=2, bidirectional=True, bias=False),
 }
 
 
@@ -42,8 +45,10 @@ def main() -> None:
     rng = np.random.default_rng(11)
     results = {}
     for name, lstm in CASES.items():
-        for weight in lstm.parameters():
+        for kind, weight in lstm.named_parameters():
             scale = np.repeat([0.5, 0.8, 1.1, 1.4], lstm.hidden_size)  # the gates differ
+            if kind.startswith("weight_hr"):
+                scale = np.ones(lstm.proj_size)
             drawn = (rng.normal(size=tuple(weight.shape)).T * scale).T
             if weight.ndim == 1:  # a bias; float32 shall hold the sum of two
                 drawn = np.round(drawn * 2**12) / 2**12

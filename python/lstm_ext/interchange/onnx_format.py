@@ -14,7 +14,7 @@ from .building import as_layers, float_dtype, naming
 from .features import single_layers, warn_of_training
 from .onnx_graph import read_graph
 from .onnx_lstm import OPERATORS, read_lstm
-from .onnx_model import Graph, label, opened, operator
+from .onnx_model import Graph, attributes, label, opened, operator
 from .onnx_parts import LSTMPart
 from .onnx_writer import write_model
 from .onnx_writer_lstm import check_for_onnx
@@ -73,7 +73,7 @@ def from_onnx(
             return read_graph(graph, weights_dtype)
         lstm = _node(graph, node)
         with naming(f"node {label(lstm)!r}"):
-            found = read_lstm(graph, lstm)
+            found = read_lstm(graph, lstm, is_full=lambda name: _is_full(graph, lstm, name))
             part = LSTMPart(
                 found.directions,
                 found.name,
@@ -91,6 +91,15 @@ def _node(graph: Graph, name: str) -> Any:
             return node
     known = ", ".join(repr(label(node)) for node in lstms) or "none"
     raise ValueError(f"node: got {name!r}, expected one of its LSTMs: {known}")
+
+
+def _is_full(graph: Graph, node: Any, name: str) -> bool:
+    """Return whether constant lengths are those that the input of a node declares for all."""
+    shape = graph.input_shape(node.input[0]) or []
+    steps = shape[attributes(node).get("layout", 0)] if len(shape) == 3 else None
+    if steps is None or not graph.is_constant(name):
+        return False
+    return bool((graph.constant(name, "sequence_lens") == steps).all())
 
 
 def to_onnx(
