@@ -198,6 +198,7 @@ def _transposed(model: Model) -> Iterator[tuple[str, Model]]:
         yield "transposed: recurrent kernels", _changed(model, change)
     if all(layer.kernel.shape[0] == layer.units for layer in lstms):
         yield "transposed: kernels", _changed(model, _of("kernel", _transpose))
+    if all(layer.kernel.shape == layer.recurrent_kernel.shape for layer in lstms):
         yield "swapped: kernels", _changed(model, lambda n, w: [w[1], w[0], *w[2:]])
 
 
@@ -304,7 +305,7 @@ def broken_files(path: Path, directory: Path, flips: int = 200) -> Iterator[Path
     """Yield copies of a file that are cut off or have a byte changed."""
     data = path.read_bytes()
     broken = directory / f"broken{''.join(path.suffixes)}"
-    for length in range(0, len(data), 50):
+    for length in range(0, len(data), max(50, len(data) // 400)):
         broken.write_bytes(data[:length])
         yield broken
     rng = np.random.default_rng(len(data))

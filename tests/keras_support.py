@@ -22,17 +22,27 @@ from lstm_ext import (
 )
 from support import Array
 
-CASES = ["functional.keras", "keras_2.h5", "sequential.keras", "weights.weights.h5"]
+CASES = [
+    "both_ways.keras", "functional.keras", "keras_2.h5", "masked_words.keras", "sequential.keras",
+    "two_ways.weights.h5", "two_ways_of_keras_2.h5", "weights.weights.h5",
+]  # fmt: skip
 
 
 def golden(case: str) -> tuple[Any, Array, Array]:
     with np.load(GOLDEN / "keras.npz") as file:
         x, output = file[f"{case}/x"], file[f"{case}/output"]
-    model = None
+    return from_keras(GOLDEN / f"keras_{case}", declared(case)), x, output
+
+
+def declared(case: str) -> Sequential | None:
+    """Return the model that a file of weights alone goes into."""
     if case == "weights.weights.h5":
-        stack = [LSTM(3, return_sequences=True), LSTM(3), Dense(2, "sigmoid")]
-        model = Sequential([Input((None, 3)), *stack])
-    return from_keras(GOLDEN / f"keras_{case}", model), x, output
+        stack: list[Any] = [LSTM(3, return_sequences=True), LSTM(3), Dense(2, "sigmoid")]
+        return Sequential([Input((None, 3)), *stack])
+    if case == "two_ways.weights.h5":
+        stack = [Bidirectional(LSTM(2, return_sequences=True)), Bidirectional(LSTM(2), "ave")]
+        return Sequential([Input((None, 4)), *stack])
+    return None
 
 
 def config_of(case: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from interchange_support import GOLDEN, assert_same_model, broken_files
-from keras_support import CASES, config_of, golden, write
+from keras_support import CASES, config_of, declared, golden, write
 from lstm_ext import from_keras
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -28,11 +28,6 @@ def with_option(index: int, option: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("index", "option", "value"),
     [
-        (1, "activation", "relu"),
-        (1, "recurrent_activation", "hard_sigmoid"),
-        (1, "dropout", 0.5),
-        (1, "recurrent_dropout", 0.5),
-        (1, "zero_output_for_mask", True),
         (1, "time_major", True),
         (1, "kernel_regularizer", {"class_name": "L2", "config": {"l2": 0.01}}),
         (1, "bias_constraint", {"class_name": "MaxNorm", "config": {}}),
@@ -43,7 +38,7 @@ def with_option(index: int, option: str, value: Any) -> dict[str, Any]:
         (5, "lora_rank", 4),
     ],
 )  # fmt: skip
-def test_options_that_are_not_there_yet_are_named(
+def test_options_that_are_not_supported_are_named(
     tmp_path: Path, index: int, option: str, value: Any
 ) -> None:
     path = write(tmp_path / "m.keras", with_option(index, option, value))
@@ -60,6 +55,12 @@ def test_options_that_are_not_there_yet_are_named(
         (1, "units", "many", "units: got 'many'"),
         (1, "use_bias", False, r"weights of shapes .*, expected \(4, 16\), \(4, 16\)$"),
         (1, "units_", 3, "unexpected argument 'units_'"),
+        (1, "num_layers", 2**30, "LSTM: got an unexpected argument 'num_layers'"),
+        (1, "peepholes", False, "LSTM: got an unexpected argument 'peepholes'"),
+        (1, "weights_dtype", "int8", "LSTM: got an unexpected argument 'weights_dtype'"),
+        (1, "activation", "sine", "activation: got 'sine'"),
+        (1, "recurrent_activation", "softmax", "recurrent_activation: got 'softmax'"),
+        (1, "dropout", 2, "dropout: got 2"),
         (1, "dtype", 7, "dtype: got 7"),
         (1, "dtype", "int32", "dtype: got 'int32'"),
         (5, "activation", "sine", "activation: got 'sine'"),
@@ -76,6 +77,17 @@ def test_options_that_do_not_fit_are_named(
 ) -> None:
     path = write(tmp_path / "m.keras", with_option(index, option, value))
     with pytest.raises(ValueError, match=rf"m\.keras: .*({message})"):
+        from_keras(path)
+
+
+def test_hard_sigmoid_of_a_dense_of_keras_2_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.keras", with_option(5, "activation", "hard_sigmoid"))
+    assert from_keras(path).layers[4].activation.name == "hard_sigmoid"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "2.15.0"}')
+    with pytest.raises(
+        NotImplementedError, match="layer 'c': activation='hard_sigmoid' of Keras 2"
+    ):
         from_keras(path)
 
 
@@ -170,7 +182,7 @@ def test_descriptions_that_do_not_fit(tmp_path: Path, config: Any, message: str)
 
 @pytest.mark.parametrize("case", CASES)
 def test_broken_files_raise_value_errors(tmp_path: Path, case: str) -> None:
-    model = golden("weights.weights.h5")[0] if "weights" in case else None
+    model = declared(case)
     for path in broken_files(GOLDEN / f"keras_{case}", tmp_path):
         try:
             from_keras(path, model)
