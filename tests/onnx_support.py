@@ -130,7 +130,8 @@ def random_node(rng: np.random.Generator) -> tuple[Any, dict[str, Array]]:
         options["clip"] = float(rng.uniform(0.3, 3))
     options["input_forget"] = int(rng.integers(4) == 0)
     named = {"lens": has["lens"], "h0": has["h0"], "c0": has["h0"], "B": has["B"], "P": has["P"]}
-    inputs = [n if named.get(n, True) else "" for n in "x W R B lens h0 c0 P".split()]
+    names = ("x", "W", "R", "B", "lens", "h0", "c0", "P")
+    inputs = [name if named.get(name, True) else "" for name in names]
     lstm = helper.make_node(
         "LSTM", inputs, ["y", "h", "c"], name="lstm", hidden_size=units, direction=direction,
         **options,

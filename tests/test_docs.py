@@ -28,6 +28,9 @@ def test_moving_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         "model.keras": "keras_sequential.keras",
         "model.weights.h5": "keras_weights.weights.h5",
         "model.onnx": "onnx_forward.onnx",
+        "quantized.onnx": "onnx_quantized.onnx",
+        "lengths.onnx": "onnx_node_forward.onnx",
+        "directions.onnx": "onnx_both_ways.onnx",
     }
     for name, golden in files.items():
         shutil.copy(GOLDEN / golden, name)
@@ -38,4 +41,6 @@ def test_moving_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         exec(block, names)
         assert names["output"].shape[0] == 2
     written = {path.name for path in tmp_path.iterdir()} - set(files)
-    assert written == {"back.safetensors", "back.keras", "back.onnx"}
+    assert written == {
+        "back.safetensors", "back.keras", "masked.keras", "back.onnx", "ragged.onnx",
+    }  # fmt: skip

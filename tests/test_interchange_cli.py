@@ -12,13 +12,16 @@ from lstm_ext import LSTM, Dense, Embedding, Input, Sequential, cli, load_model
 from lstm_ext.interchange.files import read_model
 
 pytest.importorskip("h5py", reason="h5py is not installed")
-pytest.importorskip("onnx", reason="onnx is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 SOURCES = {
     "torch": "torch_three_layers.safetensors",
     "keras": "keras_sequential.keras",
     "keras_2": "keras_keras_2.h5",
     "onnx": "onnx_torch_new_words.onnx",
+    "torch, both ways": "torch_both_ways.safetensors",
+    "keras, both ways": "keras_two_ways_of_keras_2.h5",
+    "onnx, both ways": "onnx_tf2onnx_both.onnx",
 }
 
 
@@ -41,6 +44,61 @@ def test_to_torch_and_to_ours(tmp_path: Path) -> None:
     assert cli.main(["convert", str(source), str(ours)]) == 0
     assert cli.main(["convert", str(ours), str(torch), "--torch"]) == 0
     assert_same_model(read_model(str(torch)), load_model(ours))
+
+
+def test_what_a_kind_of_file_does_not_have_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(GOLDEN / "torch_projection.safetensors")
+    assert cli.main(["convert", source, str(tmp_path / "m.safetensors")]) == 0
+    for name in ("m.keras", "m.onnx"):
+        assert cli.main(["convert", source, str(tmp_path / name)]) == 2
+        assert "got proj_size=3, which" in capsys.readouterr().err
+        assert not (tmp_path / name).exists()
+
+
+def test_small_weights_of_onnx(tmp_path: Path) -> None:
+    source, target = GOLDEN / "onnx_quantized.onnx", tmp_path / "m.safetensors"
+    arguments = ["convert", str(source), str(target), "--weights-dtype", "int8"]
+    assert cli.main(arguments) == 0
+    assert load_model(target).layers[0].weights_dtype == "int8"  # type: ignore[attr-defined]
+    arguments[1] = str(GOLDEN / SOURCES["torch"])
+    assert cli.main(arguments) == 0
+    assert load_model(target).layers[0].weights_dtype == "int8"  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit):
+        cli.main([*arguments[:-1], "int4"])
+
+
+def test_lengths_of_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = str(GOLDEN / SOURCES["torch, both ways"]), str(tmp_path / "m.onnx")
+    assert cli.main(["convert", source, target, "--sequence-lens"]) == 0
+    model = onnx.load(target)
+    assert "sequence_lens" in [value.name for value in model.graph.input]
+    assert_same_model(read_model(target), read_model(source))
+    assert cli.main(["convert", source, str(tmp_path / "m.keras"), "--sequence-lens"]) == 2
+    assert "--sequence-lens: expected an .onnx file to write" in capsys.readouterr().err
+
+
+def test_predict_with_lengths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(GOLDEN / SOURCES["torch, both ways"])
+    x, lengths = np.random.default_rng(0).normal(size=(3, 6, 8)), np.array([6, 0, 2])
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "n.npy", lengths)
+    output = tmp_path / "y.npy"
+    arguments = ["predict", source, str(tmp_path / "x.npy"), "--output", str(output)]
+    given = ["--lengths", str(tmp_path / "n.npy")]
+    assert cli.main([*arguments, *given]) == 0
+    mask = np.arange(6) < lengths[:, None]
+    np.testing.assert_array_equal(np.load(output), read_model(source)(x, mask=mask))
+    for wrong in (
+        np.array([6, 0]),
+        np.array([7, 0, 1]),
+        np.array([0.5, 1, 2]),
+        np.ones((3, 1), int),
+    ):
+        np.save(tmp_path / "n.npy", wrong)
+        assert cli.main([*arguments, *given]) == 2
+        assert "lengths: " in capsys.readouterr().err
 
 
 def test_which_lstm(tmp_path: Path) -> None:

@@ -85,6 +85,20 @@ def test_hard_sigmoid_of_keras_2_is_another(tmp_path: Path) -> None:
         assert layer.cell.recurrent_activation == spec
 
 
+def test_layers_keep_their_names_and_options() -> None:
+    model = golden("sequential.keras")[0]
+    assert [layer.name for layer in model.layers]== [
+        "lstm_3", "dropout", "b", "a", "c", "lstm_1",
+    ]  # fmt: skip
+    assert [layer.go_backwards for layer in model.layers if isinstance(layer, LSTM)] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    assert model.layers[1].rate == 0.25 and model.layers[1].seed == 3
+    assert model.input_shape == (None, None, 4)
+    words = golden("functional.keras")[0]
+    assert [type(layer) for layer in words.layers] == [Embedding, LSTM, Dense]
+
+
 def test_weights_alone_need_a_model() -> None:
     path = GOLDEN / "keras_weights.weights.h5"
     with pytest.raises(ValueError, match=r"holds weights alone \(dense, lstm, lstm_1\).*model="):

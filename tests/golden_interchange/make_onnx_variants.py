@@ -79,7 +79,7 @@ def nodes(store):
             "h0": RNG.normal(size=(d, BATCH, UNITS)).astype(np.float32),
             "c0": RNG.normal(size=(d, BATCH, UNITS)).astype(np.float32),
         }
-        inputs = "x W R B lens h0 c0 P".split()
+        inputs = ["x", "W", "R", "B", "lens", "h0", "c0", "P"]
         node = helper.make_node(
             "LSTM", inputs, ["y", "h", "c"], name="lstm", hidden_size=UNITS, **options
         )
@@ -146,7 +146,7 @@ def keras_models(store):
     model.set_weights(drawn)
     signature = [tf.TensorSpec((None, None, 4), tf.float32, name="x")]
     proto, _ = tf2onnx.convert.from_function(
-        tf.function(lambda x: model(x), input_signature=signature), signature, opset=17
+        tf.function(model.call, input_signature=signature), signature, opset=17
     )
     onnx.save(proto, HERE / "onnx_tf2onnx_both.onnx")
     x = RNG.normal(size=(3, 6, 4)).astype(np.float32)

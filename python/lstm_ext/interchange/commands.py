@@ -31,6 +31,9 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--torch", action="store_true", help="write a .safetensors for torch, not one of ours"
     )
+    parser.add_argument(
+        "--sequence-lens", action="store_true", help="give an .onnx an input with lengths"
+    )
     parser.set_defaults(run=_convert)
 
 
@@ -44,32 +47,40 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help=".npy or .csv")
     _add_choices(parser)
     parser.add_argument("--output", metavar="FILE", help=".npy or .csv; by default, print a table")
+    parser.add_argument(
+        "--lengths", metavar="FILE", help=".npy: how many steps of each sequence count"
+    )
     parser.set_defaults(run=_predict)
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix", help="which LSTM of a torch file, as 'encoder.lstm'")
     parser.add_argument("--node", help="which LSTM of an ONNX file, by its name")
+    parser.add_argument(
+        "--weights-dtype", choices=["bfloat16", "int8"], help="compute with small weights"
+    )
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from .files import read_model, write_model
+    from .files import write_model
 
-    model = read_model(options.input, prefix=options.prefix, node=options.node)
-    write_model(model, options.output, torch=options.torch)
+    model = _read(options.input, options)
+    write_model(model, options.output, torch=options.torch, sequence_lens=options.sequence_lens)
     layers = ", ".join(type(layer).__name__ for layer in model.layers)
     print(f"{options.output}: {layers}; {model.count_params()} parameters")
     return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from .files import read_model
-
     output = options.output
     if output is not None and not output.endswith((".npy", ".csv")):
         raise ValueError(f"--output: got {output!r}, expected a file .npy or .csv")
-    model = read_model(options.model, prefix=options.prefix, node=options.node)
-    result = model.predict(_as_batch(_read_data(options.data), model), verbose=0)
+    model = _read(options.model, options)
+    data = _as_batch(_read_data(options.data), model)
+    if options.lengths is None:
+        result = model.predict(data, verbose=0)
+    else:
+        result = model(data, mask=_mask_of(_read_data(options.lengths), data))
     if output is None:
         sys.stdout.write(_table(result))
     elif output.endswith(".csv"):
@@ -79,6 +90,32 @@ def _predict(options: argparse.Namespace) -> int:
         np.save(buffer, result, allow_pickle=False)
         replace_file(output, [buffer.getvalue()])
     return 0
+
+
+def _read(path: str, options: argparse.Namespace) -> Sequential:
+    from .files import read_model
+
+    model = read_model(path, prefix=options.prefix, node=options.node)
+    if options.weights_dtype is not None:
+        model.quantize(options.weights_dtype)
+    return model
+
+
+def _mask_of(lengths: Array, data: Array) -> Array:
+    """Return which steps of a batch count."""
+    if lengths.dtype.kind not in "iu" or lengths.shape != data.shape[:1]:
+        raise ValueError(
+            f"lengths: got {lengths.dtype} of shape {lengths.shape}, expected a whole number for "
+            f"each of {data.shape[0]} sequences"
+        )
+    steps = data.shape[1]
+    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= steps):
+        raise ValueError(
+            f"lengths: got {lengths.min()} to {lengths.max()}, expected 0 to {steps}, as many as "
+            "steps"
+        )
+    mask: Array = np.arange(steps) < lengths[:, None]
+    return mask
 
 
 def _read_data(path: str) -> Array:

@@ -62,7 +62,9 @@ def _is_ours(path: str) -> bool:
     return safetensors.read_file(path)[1].get("format", "").startswith("lstm_ext")
 
 
-def write_model(model: Sequential, path: str, *, torch: bool = False) -> None:
+def write_model(
+    model: Sequential, path: str, *, torch: bool = False, sequence_lens: bool = False
+) -> None:
     """Write a model of ours, or torch's, Keras's or ONNX's.
 
     Parameters
@@ -71,6 +73,8 @@ def write_model(model: Sequential, path: str, *, torch: bool = False) -> None:
     path : str
     torch : bool
         Whether a safetensors file is a state dict for torch instead of a model of ours.
+    sequence_lens : bool
+        Whether an ONNX file has an input with lengths, as of `to_onnx`.
 
     Raises
     ------
@@ -80,10 +84,12 @@ def write_model(model: Sequential, path: str, *, torch: bool = False) -> None:
     ending = os.path.splitext(path)[1].lower()
     if torch and ending != ".safetensors":
         raise ValueError(f"--torch: expected a .safetensors file to write, got {path!r}")
+    if sequence_lens and ending != ".onnx":
+        raise ValueError(f"--sequence-lens: expected an .onnx file to write, got {path!r}")
     if ending in (".keras", ".h5"):
         to_keras(model, path)
     elif ending == ".onnx":
-        to_onnx(model, path)
+        to_onnx(model, path, sequence_lens=sequence_lens)
     elif ending != ".safetensors":
         raise ValueError(f"{path}: got the ending {ending!r}, expected {_ENDINGS}")
     elif torch:

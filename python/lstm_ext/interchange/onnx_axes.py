@@ -166,7 +166,6 @@ class Shapes:
             return [_product(a, b) for a, b in zip(first, second, strict=True)]
         raise NotImplementedError("a shape that is computed in other ways is not supported")
 
-
     def _shape(self, name: str) -> list[Size]:
         """Return the shape of a value that was met, or of several together."""
         if name in self._shapes:

@@ -85,7 +85,9 @@ def _spec(name: str, numbers: Sequence[Iterator[Any]]) -> ActivationSpec:
     for key, default, rest in zip(("alpha", "beta"), defaults, numbers, strict=False):
         value = next(rest, default)
         if value is None:
-            raise ValueError(f"activation_{key}: got none for {known}, whose default is not one everywhere")
+            raise ValueError(
+                f"activation_{key}: got none for {known}, whose default is not one everywhere"
+            )
         values.append(_decimal(value))
     spec: ActivationSpec = (ours, *values) if values else ours  # type: ignore[assignment]
     for plain in _PLAIN_NAMES:
