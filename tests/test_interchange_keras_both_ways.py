@@ -12,7 +12,7 @@ import pytest
 
 from interchange_support import GOLDEN, assert_same_model
 from keras_support import config_of, golden, write
-from lstm_ext import LSTM, Bidirectional, Sequential, from_keras, to_keras
+from lstm_ext import LSTM, Bidirectional, Input, Sequential, from_keras, to_keras
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
@@ -100,12 +100,20 @@ def test_masks_of_another_kind_are_refused(tmp_path: Path, change: Any) -> None:
         from_keras(path)
 
 
+def ring(group: Any) -> None:
+    """Have a group hold nothing but itself."""
+    for name in list(group):
+        del group[name]
+    group["again"] = group
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda group: group.move("backward_lstm", "other"), "not a layer for each direction"),
         (lambda group: group.pop("forward_lstm"), "is none of|not a layer for each direction"),
         (lambda group: group.create_group("third"), "not a layer for each direction"),
+        (ring, "lies deeper than 32 groups, or leads in a ring"),
     ],
 )
 def test_both_ways_that_keras_2_does_not_write(
@@ -147,8 +155,9 @@ def test_a_layer_that_reads_both_ways_becomes_a_model(tmp_path: Path) -> None:
     assert again.name == "mine"
 
 
-def test_several_layers_become_as_many(tmp_path: Path) -> None:
-    layer = LSTM(3, num_layers=3, return_sequences=True, name="deep")
+@pytest.mark.parametrize("sequences", [False, True])
+def test_several_layers_become_as_many(sequences: bool, tmp_path: Path) -> None:
+    layer = LSTM(3, num_layers=3, return_sequences=sequences, name="deep")
     x = np.random.default_rng(0).normal(size=(2, 5, 4))
     output = layer(x)
     for name in ("m.keras", "m.weights.h5"):
@@ -184,6 +193,17 @@ def test_what_keras_does_not_have_is_named(layer: Any, message: str, tmp_path: P
     with pytest.raises(ValueError, match=message):
         to_keras(layer, tmp_path / "m.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_kept_state_needs_the_size_of_batches(tmp_path: Path) -> None:
+    model = Sequential([Input((None, 3)), Bidirectional(LSTM(2, stateful=True))])
+    with pytest.raises(ValueError, match="got stateful in a model for batches of any size"):
+        to_keras(model, tmp_path / "m.keras")
+    model = Sequential([Input(batch_shape=(4, None, 3)), LSTM(2, stateful=True)])
+    to_keras(model, tmp_path / "m.keras")
+    again = from_keras(tmp_path / "m.keras")
+    assert_same_model(again, model)
+    assert again.input_shape == (4, None, 3)
 
 
 def test_activations_go_by_keras_names(tmp_path: Path) -> None:

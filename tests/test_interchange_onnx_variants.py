@@ -259,8 +259,9 @@ def test_zero_peepholes_stay() -> None:
     assert isinstance(again, LSTM) and again.peepholes
 
 
-def test_several_layers_become_several_nodes() -> None:
-    layer = LSTM(4, num_layers=3, go_backwards=True, peepholes=True, return_sequences=True)
+@pytest.mark.parametrize("sequences", [False, True])
+def test_several_layers_become_several_nodes(sequences: bool) -> None:
+    layer = LSTM(4, num_layers=3, go_backwards=True, peepholes=True, return_sequences=sequences)
     layer.build((None, None, 3))
     again = from_onnx(written(layer))
     assert isinstance(again, Sequential) and [a.go_backwards for a in layers_of(again)] == [

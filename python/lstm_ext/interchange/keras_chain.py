@@ -114,7 +114,7 @@ def _input_of(layer: Config) -> Any:
 
 
 def _call(layer: Config) -> Any:
-    """Return how a layer is called, of Keras 2 [name, node, output, arguments]; of an Input None."""
+    """Return a layer's call: of Keras 2 [name, node, output, arguments], of an Input None."""
     nodes = layer.get("inbound_nodes")
     if not nodes:
         return None

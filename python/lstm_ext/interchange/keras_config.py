@@ -203,9 +203,21 @@ def _described(class_name: str, config: Config) -> Config:
 
 
 def describe_model(model: Sequential) -> Config:
-    """Return the description of a built model, beginning with its input."""
+    """Return the description of a built model, beginning with its input.
+
+    Raises
+    ------
+    ValueError
+        If a layer keeps its state and the model does not tell the size of its batches.
+    """
     shape = model.input_shape
     assert shape is not None
+    for layer in model.layers:
+        if getattr(layer, "stateful", False) and shape[0] is None:
+            raise ValueError(
+                f"{layer.name}: got stateful in a model for batches of any size, expected "
+                "Input(batch_shape=...), as Keras does"
+            )
     declared = model.declared_layers
     first = declared[0] if isinstance(declared[0], Input) else Input(batch_shape=shape)
     layers = [first, *single_kind(model.layers)]

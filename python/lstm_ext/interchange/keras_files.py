@@ -31,6 +31,7 @@ __all__ = ["KerasFile", "import_h5py", "open_keras"]
 Array = NDArray[Any]
 Path = str | os.PathLike[str]
 
+_DEEPEST = 32  # below a layer's group
 _ARRAYS = ("embeddings", "kernel", "recurrent_kernel", "bias")
 _WITHOUT_WEIGHTS = ("InputLayer", "Dropout", "Masking")
 # Where the variables of a layer are, below its group.
@@ -144,11 +145,12 @@ class KerasFile:
     def _inmost(self, path: str) -> str:
         """Return the path of the first group down there that has more than one group in it."""
         h5py = import_h5py()
-        names = list(self._at(path))
-        while len(names) == 1 and isinstance(self._at(f"{path}/{names[0]}"), h5py.Group):
-            path = f"{path}/{names[0]}"
+        for _ in range(_DEEPEST):
             names = list(self._at(path))
-        return path
+            if len(names) != 1 or not isinstance(self._at(f"{path}/{names[0]}"), h5py.Group):
+                return path
+            path = f"{path}/{names[0]}"
+        raise ValueError(f"{path} lies deeper than {_DEEPEST} groups, or leads in a ring")
 
     def _arrays_below(self, path: str) -> list[str]:
         """Return the paths of a layer's arrays, which lie some groups deeper, in Keras's order."""

@@ -19,6 +19,7 @@ _OF_DIRECTIONS = (
     "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 )  # fmt: skip
+_MOST_STEPS = 32  # from an LSTM to where its directions come together
 _OF_STATES = ("Concat", "Identity", "Reshape", "Squeeze", "Transpose")
 
 
@@ -117,7 +118,7 @@ def _branches(graph: Graph, node: Any) -> tuple[tuple[Step, ...], ...]:
 
 def _branch(graph: Graph, name: str) -> tuple[Step, ...] | None:
     steps: list[Step] = []
-    for _ in range(len(graph.nodes)):
+    for _ in range(_MOST_STEPS):
         node = graph.producer(name)
         if node is None:
             return None
