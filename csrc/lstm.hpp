@@ -115,9 +115,11 @@ struct LstmForward {
   Sequence<T> output;   // (B, T, P), feature stride 1; null data: not wanted
   T* h;                 // (B, P) contiguous: the last hidden state
   T* c;                 // (B, H) contiguous: the last cell state
-  T* gates;  // (N, 4H) contiguous: activated in a plain cell, else z after clips; null: not wanted
+  T* gates;  // (N, 4H) contiguous: activated with sigmoid and tanh and no clip, else z after clips,
+             // and so with layer normalisation; null: not wanted
   T* cells;  // (N, H) contiguous; null as gates
   T* hidden = nullptr;  // (N, H) contiguous: h before it is projected; null: not wanted
+  T* normed = nullptr;  // (N, 8H + 2) contiguous: for a backward pass with layer normalisation
   Slots slots{};
   Noise<T> noise{};
   bool activated = false;  // gates are activated in any cell: to look at, not for a backward pass
@@ -147,8 +149,10 @@ struct LstmBackward {
   T* d_h0;          // (B, P) contiguous; null: not wanted
   T* d_c0;          // (B, H) contiguous; null: not wanted
   const T* hidden = nullptr;  // (N, H), with a projection
+  T* normed = nullptr;        // (N, 8H + 2), with layer normalisation
   T* d_peephole = nullptr;    // (3H): i, f, o; null: not wanted
   T* d_w_hr = nullptr;        // (H, P) contiguous, with a projection
+  T* d_norm = nullptr;        // (10H): gains of both products, of the cell, and its offset
   Slots slots{};
   Noise<T> noise{};
   bool adds_to_d_x = false;  // rather than replacing it

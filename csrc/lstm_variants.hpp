@@ -141,10 +141,66 @@ LSTM_EXT_INLINE V keep_part(const CellExtras<V>& e, V before, V fresh) {
   return where_greater(e.keep, V::broadcast(0.5f), before, fresh);
 }
 
+// The activations of a cell. The usual ones need no choice at each vector, and their slopes are
+// those of lstm_cell.hpp, from y alone.
+struct UsualActivations {
+  template <class V>
+  LSTM_EXT_INLINE static V gate(const CellOptions&, V z) {
+    return sigmoid(z);
+  }
+  template <class V>
+  LSTM_EXT_INLINE static V candidate(const CellOptions&, V z) {
+    return tanh(z);
+  }
+  template <class V>
+  LSTM_EXT_INLINE static V output(const CellOptions&, V c) {
+    return tanh(c);
+  }
+  template <class V>
+  LSTM_EXT_INLINE static V gate_slope(const CellOptions&, V, V y) {
+    return y * (V::broadcast(1) - y);
+  }
+  template <class V>
+  LSTM_EXT_INLINE static V candidate_slope(const CellOptions&, V, V y) {
+    return V::broadcast(1) - y * y;
+  }
+  template <class V>
+  LSTM_EXT_INLINE static V output_slope(const CellOptions&, V, V y) {
+    return V::broadcast(1) - y * y;
+  }
+};
+
+struct ChosenActivations {
+  template <class V>
+  static V gate(const CellOptions& o, V z) {
+    return activate(o.recurrent, z);
+  }
+  template <class V>
+  static V candidate(const CellOptions& o, V z) {
+    return activate(o.candidate, z);
+  }
+  template <class V>
+  static V output(const CellOptions& o, V c) {
+    return activate(o.output, c);
+  }
+  template <class V>
+  static V gate_slope(const CellOptions& o, V z, V y) {
+    return activation_slope(o.recurrent, z, y);
+  }
+  template <class V>
+  static V candidate_slope(const CellOptions& o, V z, V y) {
+    return activation_slope(o.candidate, z, y);
+  }
+  template <class V>
+  static V output_slope(const CellOptions& o, V c, V y) {
+    return activation_slope(o.output, c, y);
+  }
+};
+
 // From z before peepholes and clips.
-template <class V>
-VariantStep<V> variant_forward(const CellOptions& o, const CellExtras<V>& e, CellGates<V> z,
-                               V c_prev) {
+template <class A, class V>
+LSTM_EXT_INLINE VariantStep<V> variant_forward(const CellOptions& o, const CellExtras<V>& e,
+                                               CellGates<V> z, V c_prev) {
   VariantStep<V> s;
   if (e.has_peephole) {
     z.input = fma(e.peephole.input, c_prev, z.input);
@@ -153,34 +209,61 @@ VariantStep<V> variant_forward(const CellOptions& o, const CellExtras<V>& e, Cel
   s.z.input = within(o.clip, z.input);
   s.z.forget = within(o.clip, z.forget);
   s.z.candidate = within(o.clip, z.candidate);
-  s.gates.input = activate(o.recurrent, s.z.input);
-  s.gates.forget =
-      o.input_forget ? V::broadcast(1) - s.gates.input : activate(o.recurrent, s.z.forget);
-  s.gates.candidate = activate(o.candidate, s.z.candidate);
+  s.gates.input = A::gate(o, s.z.input);
+  s.gates.forget = o.input_forget ? V::broadcast(1) - s.gates.input : A::gate(o, s.z.forget);
+  s.gates.candidate = A::candidate(o, s.z.candidate);
   s.fresh = within(o.cell_clip, fma(s.gates.forget, c_prev, s.gates.input * s.gates.candidate));
   s.c = keep_part(e, c_prev, s.fresh);
   if (e.has_peephole) z.output = fma(e.peephole.output, s.c, z.output);
   s.z.output = within(o.clip, z.output);
-  s.gates.output = activate(o.recurrent, s.z.output);
-  s.h = s.gates.output * activate(o.output, s.c);
+  s.gates.output = A::gate(o, s.z.output);
+  s.h = s.gates.output * A::output(o, s.c);
   return s;
 }
 
-// From what variant_forward left: z and c. d_h: gradient of h. d_c: gradient of c_t from step t+1
-// and from outside.
+// The gates of a backward step and their slopes.
 template <class V>
-CellGradient<V> variant_backward(const CellOptions& o, const CellExtras<V>& e,
-                                 const CellGates<V>& z, V c, V c_prev, V d_h, V d_c) {
+struct GateSlopes {
+  CellGates<V> gates, slopes;
+};
+
+// From z after peepholes and clips.
+template <class A, class V>
+LSTM_EXT_INLINE GateSlopes<V> slopes_from_z(const CellOptions& o, const CellGates<V>& z) {
+  GateSlopes<V> s;
+  s.gates.input = A::gate(o, z.input);
+  s.gates.forget = o.input_forget ? V::broadcast(1) - s.gates.input : A::gate(o, z.forget);
+  s.gates.candidate = A::candidate(o, z.candidate);
+  s.gates.output = A::gate(o, z.output);
+  const auto inside = [&](V x, V slope) { return gradient_within(o.clip, x, slope); };
+  s.slopes.input = inside(z.input, A::gate_slope(o, z.input, s.gates.input));
+  s.slopes.forget = inside(z.forget, A::gate_slope(o, z.forget, s.gates.forget));
+  s.slopes.candidate = inside(z.candidate, A::candidate_slope(o, z.candidate, s.gates.candidate));
+  s.slopes.output = inside(z.output, A::gate_slope(o, z.output, s.gates.output));
+  return s;
+}
+
+// From the activated gates, of the usual activations without a clip.
+template <class V>
+LSTM_EXT_INLINE GateSlopes<V> slopes_from_gates(const CellOptions& o, const CellGates<V>& gates) {
+  using A = UsualActivations;
+  return {gates,
+          {A::gate_slope(o, gates.input, gates.input), A::gate_slope(o, gates.forget, gates.forget),
+           A::candidate_slope(o, gates.candidate, gates.candidate),
+           A::gate_slope(o, gates.output, gates.output)}};
+}
+
+// d_h: gradient of h. d_c: gradient of c_t from step t+1 and from outside.
+template <class A, class V>
+LSTM_EXT_INLINE CellGradient<V> variant_backward(const CellOptions& o, const CellExtras<V>& e,
+                                                 const GateSlopes<V>& s, V c, V c_prev, V d_h,
+                                                 V d_c) {
   const V one = V::broadcast(1), zero = V::broadcast(0);
-  const V i = activate(o.recurrent, z.input);
-  const V f = o.input_forget ? one - i : activate(o.recurrent, z.forget);
-  const V g = activate(o.candidate, z.candidate);
-  const V out = activate(o.recurrent, z.output);
-  const V y = activate(o.output, c);
+  const CellGates<V>& gates = s.gates;
+  const V y = A::output(o, c);
   CellGradient<V> d;
-  d.z.output =
-      gradient_within(o.clip, z.output, d_h * y * activation_slope(o.recurrent, z.output, out));
-  V d_cell = fma(d_h * out, activation_slope(o.output, c, y), d_c);
+  d.z.output = d_h * y * s.slopes.output;
+  V d_cell = fma(d_h * gates.output, A::output_slope(o, c, y), d_c);
   if (e.has_peephole) d_cell = fma(d.z.output, e.peephole.output, d_cell);
 
   V d_kept = zero;
@@ -192,18 +275,18 @@ CellGradient<V> variant_backward(const CellOptions& o, const CellExtras<V>& e,
     d_kept = where_greater(e.keep, half, d_cell, zero);
     d_cell = where_greater(e.keep, half, zero, d_cell);
   }
-  if (o.cell_clip != 0) d_cell = gradient_within(o.cell_clip, fma(f, c_prev, i * g), d_cell);
+  if (o.cell_clip != 0) {
+    const V fresh = fma(gates.forget, c_prev, gates.input * gates.candidate);
+    d_cell = gradient_within(o.cell_clip, fresh, d_cell);
+  }
 
-  V d_i = d_cell * g;
+  V d_i = d_cell * gates.candidate;
   const V d_f = d_cell * c_prev;
   if (o.input_forget) d_i = d_i - d_f;
-  d.z.input = gradient_within(o.clip, z.input, d_i * activation_slope(o.recurrent, z.input, i));
-  d.z.forget = o.input_forget ? zero
-                              : gradient_within(o.clip, z.forget,
-                                                d_f * activation_slope(o.recurrent, z.forget, f));
-  d.z.candidate = gradient_within(o.clip, z.candidate,
-                                  d_cell * i * activation_slope(o.candidate, z.candidate, g));
-  d.c_prev = fma(d_cell, f, d_kept);
+  d.z.input = d_i * s.slopes.input;
+  d.z.forget = o.input_forget ? zero : d_f * s.slopes.forget;
+  d.z.candidate = d_cell * gates.input * s.slopes.candidate;
+  d.c_prev = fma(d_cell, gates.forget, d_kept);
   if (e.has_peephole) {
     d.c_prev = fma(d.z.input, e.peephole.input, d.c_prev);
     d.c_prev = fma(d.z.forget, e.peephole.forget, d.c_prev);

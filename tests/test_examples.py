@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support import assert_gradients_match_central_differences
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -51,3 +53,43 @@ def test_the_longest_run_of_misses() -> None:
     realtime = runpy.run_path(str(EXAMPLES / "realtime.py"))
     for late, expected in (("", 0), ("0", 0), ("1", 1), ("0110", 2), ("1101110", 3), ("111", 3)):
         assert realtime["longest_run"](np.array([c == "1" for c in late])) == expected
+
+
+def test_why_lstm(tmp_path: Path) -> None:
+    picture = tmp_path / "why.png"
+    text = run_example("why_lstm.py", "--quick", "--plot", str(picture))
+    assert "the adding problem over 40 steps, 32,000 sequences to learn from" in text
+    assert "error of always answering 1:   0.1667" in text
+    learned = re.search(r"error of the LSTM network: +([\d.]+)\n", text)
+    assert learned and float(learned[1]) < 0.02
+    rows = re.findall(r"^  (\w+, .*?)  +" + r"([\d.e+-]+) *" * 4 + "$", text, re.M)
+    left = {name: [float(norm) for norm in norms] for name, *norms in rows}
+    assert len(left) == 6
+    # What is left after 39 steps, as against one, is more after training.
+    new, trained = left["LSTM, new, forget bias 1"], left["LSTM, trained from 1"]
+    assert trained[3] / trained[0] > 10 * new[3] / new[0]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_adding_problem() -> None:
+    example = runpy.run_path(str(EXAMPLES / "why_lstm.py"))
+    x, y = example["adding_problem"](np.random.default_rng(0), 500, 7)
+    numbers, marks = x[..., 0], x[..., 1]
+    assert set(np.unique(marks)) == {0, 1} and numbers.min() >= 0 and numbers.max() < 1
+    assert (marks[:, :3].sum(1) == 1).all() and (marks[:, 3:].sum(1) == 1).all()
+    assert (marks.sum(0) > 0).all()
+    np.testing.assert_array_equal(y, (numbers * marks).sum(1, keepdims=True))
+
+
+def test_the_gradients_of_the_plain_network() -> None:
+    example = runpy.run_path(str(EXAMPLES / "why_lstm.py"))
+    rng = np.random.default_rng(0)
+    shapes = [(2, 5, 3), (3, 4), (4, 4), (4,)]  # x and the weights
+    arguments = [rng.standard_normal(shape) for shape in shapes]
+    d_h = rng.standard_normal((2, 4))
+
+    def loss() -> float:
+        return float((example["plain_vjp"](*arguments)[0] * d_h).sum())
+
+    gradients = example["plain_vjp"](*arguments)[1](d_h)
+    assert_gradients_match_central_differences(loss, arguments, gradients)

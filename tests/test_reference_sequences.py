@@ -251,6 +251,18 @@ def test_gates_are_those_of_the_equations(go_backwards: bool) -> None:
     assert_same_bits([c], [c_prev])
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gates_of_every_variant(variant: str) -> None:
+    extra, cell = VARIANTS[variant]
+    arrays = draw(*SIZE, **extra)
+    positional, named = arguments(arrays)
+    _, _, c, gates = reference.lstm(*positional, **named, cell=cell, return_gates=True)
+    assert all(gate.shape == (B, T, H) and gate.any() for gate in gates)
+    assert_same_bits([gates.cell[:, -1]], [c])
+    if cell.input_forget:
+        assert_same_bits([gates.forget], [1 - gates.input])
+
+
 def test_results_are_not_what_is_kept_or_given() -> None:
     """Changing every result and argument in place changes no later gradient."""
     arrays = draw(*SIZE, **EXTRA)

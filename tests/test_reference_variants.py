@@ -59,20 +59,19 @@ def assert_gradients(arrays: Arrays, **options: Any) -> None:
     assert_gradients_match_central_differences(loss, [everything], [gradients])
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
-@pytest.mark.parametrize("noisy", [False, True], ids=["", "noisy"])
+@pytest.mark.parametrize("around", ["", "noisy", "noisy, masked"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_gradients_of_every_variant(variant: str, noisy: bool, masked: bool) -> None:
+def test_gradients_of_every_variant(variant: str, around: str) -> None:
     extra, cell = VARIANTS[variant]
     arrays = draw(*SIZE, **extra, dtype=np.longdouble, seed=1)
     options: dict[str, Any] = {"cell": cell}
-    if noisy:
+    if "noisy" in around:
         options["noise"] = draw_noise(arrays, zoneout="layer_norm" not in extra)
-    if masked:
+    if "masked" in around:
         options["mask"] = draw_places(*SIZE[:2])
         options["reset"] = draw_places(*SIZE[:2], share=0.3, seed=1)
-        options["go_backwards"] = noisy
-        options["zero_output_for_mask"] = len(variant) % 2 == 0
+        options["go_backwards"] = "clip" in variant
+        options["zero_output_for_mask"] = "peephole" in variant
     assert_gradients(arrays, **options)
 
 
@@ -244,6 +243,24 @@ def test_every_float_type_of_every_activation(activation: Any, dtype: Any) -> No
     z = np.linspace(-3, 3, 33, dtype=dtype)
     y = found(z)
     assert y.dtype == found.back(z, z, y).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("activation", "z", "y"),
+    [
+        ("leaky_relu", -2.0, -0.4), (("leaky_relu", 0.4), -2.0, -0.8),
+        ("elu", -2.0, math.expm1(-2)), (("elu", 1.3), -2.0, 1.3 * math.expm1(-2)),
+        ("hard_sigmoid", 1.5, 0.75),
+        (("hard_sigmoid", 0.2), 1.5, 0.8), (("hard_sigmoid", 0.2, 0.4), 1.5, 0.7),
+        ("affine", -2.0, -2.0), (("affine", 3.0), -2.0, -6.0), (("affine", 3.0, 0.5), -2.0, -5.5),
+        ("scaled_tanh", 0.5, math.tanh(0.5)), (("scaled_tanh", 2.0), 0.5, 2 * math.tanh(0.5)),
+        (("scaled_tanh", 2.0, 3.0), 0.5, 2 * math.tanh(1.5)), ("thresholded_relu", 1.0, 0.0),
+        ("thresholded_relu", 1.5, 1.5), (("thresholded_relu", 2.0), 1.5, 0.0),
+    ],
+)  # fmt: skip
+def test_alpha_and_beta_and_their_defaults(activation: Any, z: float, y: float) -> None:
+    found = activations.get(activation, "activation")(np.array([z]))
+    assert_no_slip(found, np.array([y]), str(activation))
 
 
 def test_the_normal_distribution_has_all_digits() -> None:

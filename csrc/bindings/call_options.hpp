@@ -7,12 +7,12 @@
 namespace lstm_ext {
 namespace bindings {
 
-// Arrays or None, checked when a call takes them. `hidden` is written by a forward pass and read by
-// a backward one.
+// Arrays or None, checked when a call takes them. `hidden` and `normed` are written by a forward
+// pass and read by a backward one.
 struct CallOptions {
   py::object lengths, mask, reset;
   bool repeats_output = true;
-  py::object noise_h, zoneout, cell_zoneout, hidden;
+  py::object noise_h, zoneout, cell_zoneout, hidden, normed;
   bool activated = false;
 
   Slots slots(const LstmShape& s) const {

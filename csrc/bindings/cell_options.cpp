@@ -59,15 +59,16 @@ void add_options(py::module_& module) {
                           "Which slots of a call are steps, its noise, and what it keeps.")
       .def(py::init([](const py::object& lengths, const py::object& mask, const py::object& reset,
                        bool repeats_output, const py::object& noise_h, const py::object& zoneout,
-                       const py::object& cell_zoneout, const py::object& hidden, bool activated) {
+                       const py::object& cell_zoneout, const py::object& hidden,
+                       const py::object& normed, bool activated) {
              return CallOptions{lengths, mask,         reset,  repeats_output, noise_h,
-                                zoneout, cell_zoneout, hidden, activated};
+                                zoneout, cell_zoneout, hidden, normed,         activated};
            }),
            py::kw_only(), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
            py::arg("reset") = py::none(), py::arg("repeats_output") = true,
            py::arg("noise_h") = py::none(), py::arg("zoneout") = py::none(),
            py::arg("cell_zoneout") = py::none(), py::arg("hidden") = py::none(),
-           py::arg("activated") = false);
+           py::arg("normed") = py::none(), py::arg("activated") = false);
 }
 
 }  // namespace bindings

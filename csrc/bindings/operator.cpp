@@ -51,6 +51,7 @@ struct ForwardArrays {
       call.noise = o.noise<T>(s);
       call.activated = o.activated;
       call.hidden = write_optional<T>(o.hidden, "hidden", {kept(call), hidden});
+      call.normed = write_optional<T>(o.normed, "normed", {kept(call), 2 * kNumGates * hidden + 2});
     }
     call.gates = write_optional<T>(gates, "gates", {kept(call), kNumGates * hidden});
     call.cells = write_optional<T>(cells, "cells", {kept(call), hidden});
@@ -81,7 +82,7 @@ struct BackwardArrays {
   py::object d_x;
   py::array d_kernel, d_recurrent_kernel;
   py::object d_bias, d_h0, d_c0;
-  py::object d_peephole, d_projection_kernel;
+  py::object d_peephole, d_projection_kernel, d_norm;
   py::object options;  // CallOptions or None
   bool adds_to_d_x;
 
@@ -100,6 +101,7 @@ struct BackwardArrays {
       call.noise = o.noise<T>(s);
       kept = cpu::count_steps(s, call.slots);
       call.hidden = read_optional<T>(o.hidden, "hidden", {kept, hidden});
+      call.normed = write_optional<T>(o.normed, "normed", {kept, 2 * kNumGates * hidden + 2});
     }
     call.x = read_sequence<T>(x, "x", s, s.input_size, Layout::kAny);
     call.h0 = read_optional<T>(h0, "h0", {batch, size});
@@ -119,12 +121,27 @@ struct BackwardArrays {
     call.d_c0 = write_optional<T>(d_c0, "d_c0", {batch, hidden});
     call.d_peephole = write_optional<T>(d_peephole, "d_peephole", {3 * hidden});
     call.d_w_hr = write_optional<T>(d_projection_kernel, "d_projection_kernel", {hidden, size});
+    call.d_norm = write_optional<T>(d_norm, "d_norm", {10 * hidden});
+    if (weights.has_norm() && !(call.normed && call.d_norm)) {
+      refuse("normed", "normed and d_norm beside layer normalisation");
+    }
     if (s.projection_size > 0 && !(call.hidden && call.d_w_hr)) {
       refuse("hidden", "hidden and d_projection_kernel beside a projection");
     }
     return call;
   }
 };
+
+template <class F>
+void backward(const cpu::PackedWeights<F>& weights, BackwardArrays& arrays, int num_threads) {
+  if constexpr (cpu::Format<F>::kEncodes) {
+    refuse("weights", "float32 or float64 ones for a backward pass");
+  } else {
+    const auto call = arrays.call(weights);
+    const py::gil_scoped_release release;
+    cpu::lstm_backward(weights, call, num_threads);
+  }
+}
 
 template <class Arrays>
 using Calls = std::vector<std::pair<std::shared_ptr<const Weights>, std::shared_ptr<Arrays>>>;
@@ -158,11 +175,12 @@ void add_operator(py::module_& module) {
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "PackedWeights",
       "The weights of one LSTM, copied and laid out for one instruction set.")
-      .def(
-          py::init<const py::array&, const py::array&, const py::object&, const py::object&,
-                   const py::object&, const CellOptions&, const std::string&, const std::string&>(),
-          py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("peephole"),
-          py::arg("projection_kernel"), py::arg("cell"), py::arg("isa"), py::arg("weights_dtype"))
+      .def(py::init<const py::array&, const py::array&, const py::object&, const py::object&,
+                    const py::object&, const py::object&, const CellOptions&, const std::string&,
+                    const std::string&>(),
+           py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("peephole"),
+           py::arg("projection_kernel"), py::arg("layer_norm"), py::arg("cell"), py::arg("isa"),
+           py::arg("weights_dtype"))
       .def_property_readonly(
           "input_size",
           [](const Weights& w) { return w.visit([](const auto& p) { return p.input_size(); }); })
@@ -182,6 +200,9 @@ void add_operator(py::module_& module) {
           [](const Weights& w) {
             return w.visit([](const auto& p) { return p.projection_size() > 0; });
           })
+      .def_property_readonly(
+          "has_layer_norm",
+          [](const Weights& w) { return w.visit([](const auto& p) { return p.has_norm(); }); })
       .def_property_readonly(
           "has_bias",
           [](const Weights& w) { return w.visit([](const auto& p) { return p.has_bias(); }); })
@@ -214,7 +235,8 @@ void add_operator(py::module_& module) {
                        py::object d_h, py::object d_c, py::array d_gates, py::object d_x,
                        py::array d_kernel, py::array d_recurrent_kernel, py::object d_bias,
                        py::object d_h0, py::object d_c0, py::object d_peephole,
-                       py::object d_projection_kernel, py::object options, bool adds_to_d_x) {
+                       py::object d_projection_kernel, py::object d_norm, py::object options,
+                       bool adds_to_d_x) {
              return BackwardArrays{x,
                                    h0,
                                    c0,
@@ -234,6 +256,7 @@ void add_operator(py::module_& module) {
                                    d_c0,
                                    d_peephole,
                                    d_projection_kernel,
+                                   d_norm,
                                    options,
                                    adds_to_d_x};
            }),
@@ -241,8 +264,8 @@ void add_operator(py::module_& module) {
            py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"),
            py::arg("d_gates"), py::arg("d_x"), py::arg("d_kernel"), py::arg("d_recurrent_kernel"),
            py::arg("d_bias"), py::arg("d_h0"), py::arg("d_c0"), py::arg("d_peephole") = py::none(),
-           py::arg("d_projection_kernel") = py::none(), py::arg("options") = py::none(),
-           py::arg("adds_to_d_x") = false);
+           py::arg("d_projection_kernel") = py::none(), py::arg("d_norm") = py::none(),
+           py::arg("options") = py::none(), py::arg("adds_to_d_x") = false);
 
   module.def(
       "lstm_forward",
@@ -274,12 +297,52 @@ void add_operator(py::module_& module) {
 
   module.def(
       "lstm_backward",
+      [](const Weights& weights, py::array x, py::object h0, py::object c0, bool go_backwards,
+         py::array output, py::array gates, py::array cells, py::object d_output, py::object d_h,
+         py::object d_c, py::array d_gates, py::object d_x, py::array d_kernel,
+         py::array d_recurrent_kernel, py::object d_bias, py::object d_h0, py::object d_c0,
+         py::object d_peephole, py::object d_projection_kernel, py::object d_norm,
+         py::object options, bool adds_to_d_x, int num_threads) {
+        BackwardArrays arrays{x,
+                              h0,
+                              c0,
+                              go_backwards,
+                              output,
+                              gates,
+                              cells,
+                              d_output,
+                              d_h,
+                              d_c,
+                              d_gates,
+                              d_x,
+                              d_kernel,
+                              d_recurrent_kernel,
+                              d_bias,
+                              d_h0,
+                              d_c0,
+                              d_peephole,
+                              d_projection_kernel,
+                              d_norm,
+                              options,
+                              adds_to_d_x};
+        weights.visit([&](const auto& w) { backward(w, arrays, num_threads); });
+      },
+      "Fills d_gates (which may be gates) and the gradients that are not None.", py::arg("weights"),
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"), py::arg("output"),
+      py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"),
+      py::arg("d_gates"), py::arg("d_x"), py::arg("d_kernel"), py::arg("d_recurrent_kernel"),
+      py::arg("d_bias"), py::arg("d_h0"), py::arg("d_c0"), py::arg("d_peephole"),
+      py::arg("d_projection_kernel"), py::arg("d_norm"), py::arg("options"), py::arg("adds_to_d_x"),
+      py::arg("num_threads"));
+
+  module.def(
+      "lstm_backward_all",
       [](Calls<BackwardArrays> calls, int num_threads) {
         visit_tasks<cpu::BackwardTask>(
             calls, [&](const auto& tasks) { cpu::lstm_backward(tasks, num_threads); });
       },
-      "Fills d_gates and the gradients that are not None, of one or several calls.",
-      py::arg("calls"), py::arg("num_threads"));
+      "Several backward passes; a later one may add to the d_x of one before.", py::arg("calls"),
+      py::arg("num_threads"));
 }
 
 }  // namespace bindings

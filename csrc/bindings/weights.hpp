@@ -16,11 +16,12 @@ namespace bindings {
 // PackedWeights of any format.
 class Weights {
  public:
-  // bias, peephole and projection_kernel may be None.
+  // bias, peephole, projection_kernel and layer_norm may be None.
   Weights(const py::array& kernel, const py::array& recurrent_kernel, const py::object& bias,
-          const py::object& peephole, const py::object& projection_kernel, const CellOptions& cell,
-          const std::string& isa, const std::string& weights_dtype) {
-    const Arrays arrays{kernel, recurrent_kernel, bias, peephole, projection_kernel};
+          const py::object& peephole, const py::object& projection_kernel,
+          const py::object& layer_norm, const CellOptions& cell, const std::string& isa,
+          const std::string& weights_dtype) {
+    const Arrays arrays{kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm};
     if (weights_dtype == "bfloat16") {
       pack<cpu::Bfloat16>(arrays, cell, isa);
     } else if (weights_dtype == "int8") {
@@ -58,7 +59,7 @@ class Weights {
  private:
   struct Arrays {
     const py::array &kernel, &recurrent_kernel;
-    const py::object &bias, &peephole, &projection_kernel;
+    const py::object &bias, &peephole, &projection_kernel, &layer_norm;
   };
 
   template <class F>
@@ -80,6 +81,18 @@ class Weights {
     w.bias = read_optional<T>(a.bias, "bias", {columns});
     w.peephole = read_optional<T>(a.peephole, "peephole", {3 * hidden});
     w.w_hr = read_optional<T>(a.projection_kernel, "projection_kernel", {hidden, size});
+    if (!a.layer_norm.is_none()) {
+      if (cpu::Format<F>::kEncodes || projects) refuse("layer_norm", "None here");
+      const auto norm = py::cast<py::tuple>(a.layer_norm);
+      if (norm.size() != 4) refuse("layer_norm", "four arrays");
+      w.kernel_gain = read_optional<T>(norm[0], "kernel_gain", {columns});
+      w.recurrent_gain = read_optional<T>(norm[1], "recurrent_gain", {columns});
+      w.cell_gain = read_optional<T>(norm[2], "cell_gain", {hidden});
+      w.cell_offset = read_optional<T>(norm[3], "cell_offset", {hidden});
+      if (!w.kernel_gain || !w.recurrent_gain || !w.cell_gain || !w.cell_offset) {
+        refuse("layer_norm", "four arrays");
+      }
+    }
     w.cell = cell;
     const cpu::KernelSet& kernels = cpu::find_kernel_set(isa);
     w.w_ih_row_stride = element_stride<T>(a.kernel, 0);

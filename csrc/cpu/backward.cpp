@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <deque>
-#include <optional>
 
 #include "cpu/drivers.hpp"
 // What a pass is made of, in its order.
@@ -17,45 +16,47 @@ namespace lstm_ext {
 namespace cpu {
 namespace {
 
+// All products of a call, one thread's part of each.
+template <class T>
+void run_products(const BackwardPlan<T>& plan, const BackwardState<T>& state,
+                  const ProductMemory<T>& memory, int member) {
+  const GateGradients<T> d_z = gate_gradients(plan, state.d_normed);
+  gate_weight_gradients(plan, d_z, member, memory);
+  if (plan.weights.has_norm()) norm_gradient(plan, state.d_normed, member, memory);
+  if (plan.projects) projection_gradient(plan, state.d_projected, member, memory);
+  if (plan.call.d_peephole) {
+    peephole_gradient(plan, state.c0 ? state.c0 : plan.call.c0, member, memory);
+  }
+  if (plan.call.d_x && plan.batch_size() > 0) input_gradient(plan, d_z, member, memory);
+}
+
+// A call on its way, and the memory of its threads.
 template <class T>
 class BackwardRun {
  public:
-  BackwardRun(const BackwardTask<T>& task, int loop_threads, int product_threads)
-      : plan_(task, loop_threads, product_threads) {}
+  BackwardRun(const BackwardPlan<T>& plan, Scratch& scratch) : plan_(plan), state_(plan, scratch) {
+    for (int member = 0; member < plan.threads; ++member) memory_.emplace_back(plan, scratch);
+    for (int group = 0; group < plan.grid.row_groups; ++group) {
+      row_groups_.emplace_back(plan.grid.unit_groups);
+    }
+  }
   BackwardRun(const BackwardRun&) = delete;
   BackwardRun& operator=(const BackwardRun&) = delete;
 
-  const BackwardPlan<T>& plan() const { return plan_; }
-  int64_t bytes() const { return plan_.loop_bytes() + plan_.threads * plan_.product_bytes(); }
-
-  void prepare(Scratch& scratch) {
-    state_.emplace(plan_, scratch);
-    for (int member = 0; member < plan_.threads; ++member) memory_.emplace_back(plan_, scratch);
-    for (int group = 0; group < plan_.grid.row_groups; ++group) {
-      row_groups_.emplace_back(plan_.grid.unit_groups);
-    }
-  }
+  int size() const { return plan_.grid.size(); }
 
   void loop(int member) {
     if (plan_.batch_size() == 0) return;
     Barrier& group = row_groups_[static_cast<std::size_t>(member / plan_.grid.unit_groups)];
-    TimeLoop<T>(plan_, *state_, member, plan_.grid.unit_groups > 1 ? &group : nullptr).run();
+    TimeLoop<T>(plan_, state_, member, plan_.grid.unit_groups > 1 ? &group : nullptr).run();
   }
-
   void products(int member) const {
-    const ProductMemory<T>& memory = memory_[static_cast<std::size_t>(member)];
-    gate_weight_gradients(plan_, member, memory);
-    if (plan_.projects) projection_gradient(plan_, state_->d_projected, member, memory);
-    if (plan_.call.d_peephole) {
-      const T* const c0 = state_->c0 ? state_->c0 : plan_.call.c0;
-      peephole_gradient(plan_, c0, member, memory);
-    }
-    if (plan_.call.d_x && plan_.batch_size() > 0) input_gradient(plan_, member, memory);
+    run_products(plan_, state_, memory_[static_cast<std::size_t>(member)], member);
   }
 
  private:
-  const BackwardPlan<T> plan_;
-  std::optional<BackwardState<T>> state_;
+  const BackwardPlan<T>& plan_;
+  const BackwardState<T> state_;
   std::deque<ProductMemory<T>> memory_;
   std::deque<Barrier> row_groups_;
 };
@@ -81,24 +82,25 @@ void lstm_backward(const std::vector<BackwardTask<T>>& tasks, int num_threads) {
   // The loops run side by side where there are threads for it; the products share all threads.
   const auto count = static_cast<int>(tasks.size());
   const bool together = count > 1 && team.size() >= count;
-  const int loop_threads = together ? team.size() / count : team.size();
-  std::deque<BackwardRun<T>> runs;
+  std::deque<BackwardPlan<T>> plans;
   int64_t bytes = 0;
-  int members = 0;
   for (const BackwardTask<T>& task : tasks) {
-    bytes += runs.emplace_back(task, loop_threads, team.size()).bytes();
-    const int size = runs.back().plan().grid.size();
-    members = together ? members + size : std::max(members, size);
+    plans.emplace_back(task, together ? team.size() / count : team.size(), team.size());
+    bytes += plans.back().bytes();
   }
   Scratch scratch(bytes);
-  for (BackwardRun<T>& run : runs) run.prepare(scratch);
+  std::deque<BackwardRun<T>> runs;
+  int members = 0;
+  for (const BackwardPlan<T>& plan : plans) {
+    const int size = runs.emplace_back(plan, scratch).size();
+    members = together ? members + size : std::max(members, size);
+  }
   const auto loops = [&](int member) {
     for (BackwardRun<T>& run : runs) {
-      const int size = run.plan().grid.size();
-      if (member < size) run.loop(member);
+      if (member < run.size()) run.loop(member);
       if (together) {
-        if (member < size) return;
-        member -= size;
+        if (member < run.size()) return;
+        member -= run.size();
       }
     }
   };
@@ -116,7 +118,18 @@ void lstm_backward(const std::vector<BackwardTask<T>>& tasks, int num_threads) {
 
 template <class T>
 void lstm_backward(const PackedWeights<T>& weights, const LstmBackward<T>& call, int num_threads) {
-  lstm_backward<T>({{&weights, call}}, num_threads);
+  const BackwardTask<T> task{&weights, call};
+  if (threads_worth(2 * multiply_adds(call.shape)) > 1) {
+    return lstm_backward<T>(std::vector<BackwardTask<T>>{task}, num_threads);
+  }
+  // On one thread, without lists of anything, for the shortest calls.
+  transpose_weights(task);
+  const BackwardPlan<T> plan(task, 1, 1);
+  Scratch scratch(plan.bytes());
+  const BackwardState<T> state(plan, scratch);
+  const ProductMemory<T> memory(plan, scratch);
+  if (plan.batch_size() > 0) TimeLoop<T>(plan, state, 0, nullptr).run();
+  run_products(plan, state, memory, 0);
 }
 
 #define LSTM_EXT_INSTANTIATE(T)                                          \

@@ -25,14 +25,16 @@ class TimeLoop {
                          member / plan.grid.unit_groups)),
         units_(share(call_.shape.hidden_size, plan.unit_width, member)),
         columns_(share(call_.shape.output_size(), plan.column_width, member)),
-        variant_{&plan.weights.cell(), plan.weights.peephole(), true},
+        variant_(plan.weights.variant(true)),
+        norm_scratch_(state.norm + member * (Scratch::bytes_for<T>(plan.norm_scratch()) /
+                                             static_cast<int64_t>(sizeof(T)))),
         row_group_(row_group) {}
 
   void run() {
     read_state();
     for (int64_t s = schedule_.num_steps() - 1; s >= 0; --s) {
       if (plan_.finishes_h) finish(s);
-      cells(s);
+      plan_.weights.has_norm() ? norm_cells(s) : cells(s);
       meet();
       if (s > 0 || call_.d_h0) recur(s);
     }
@@ -172,12 +174,39 @@ class TimeLoop {
     kernels_.cell_backward(args);
   }
 
+  // The same with layer normalisation.
+  void norm_cells(int64_t s) const {
+    const int64_t hidden = call_.shape.hidden_size, columns = plan_.gate_columns();
+    const NormCell<T, T> cell(plan_.weights);
+    T* const d_h = norm_scratch_;
+    for (int64_t i = 0; i < active_rows(s); ++i) {
+      const int64_t position = rows_.position(i), kept = schedule_.offset(s) + position;
+      const T* const h = own(state_.d_h, plan_.h_stride, i);
+      std::copy(h, h + hidden, d_h);
+      if (call_.d_output && !plan_.finishes_h) {
+        const T* const d_output = call_.d_output.at(row(i), s);
+        for (int64_t j = 0; j < hidden; ++j) d_h[j] += d_output[j];
+      }
+      const bool is_reset = schedule_.is_reset(s, position);
+      const T* const c0 = call_.c0 ? call_.c0 + row(i) * hidden : nullptr;
+      const T* const c_prev =
+          s > 0 ? call_.cells + (schedule_.offset(s - 1) + position) * hidden : c0;
+      T* const d_c = own(state_.d_c, plan_.state_stride, i);
+      cell.backward(call_.gates + kept * columns, call_.cells + kept * hidden,
+                    is_reset ? nullptr : c_prev, call_.normed + kept * NormedRow<T>::size(hidden),
+                    d_h, d_c, call_.d_gates + kept * columns,
+                    {state_.d_normed + kept * plan_.normed_row(), hidden}, d_h + hidden);
+      if (is_reset) std::fill(d_c, d_c + hidden, T{0});
+    }
+  }
+
   // The gradient of h_{t-1} for own rows and columns: d_z_s · w_hhᵀ, and what went past the cells.
   void recur(int64_t s) const {
     const int64_t kept = schedule_.offset(s) + rows_.first, k = plan_.gate_columns();
     T* const d_h = own(state_.d_h, plan_.h_stride);
-    multiply(active_rows(s), call_.d_gates + kept * k, rows_.stride * k, k, panels_,
-             plan_.column_width, columns_, d_h, plan_.h_stride, s % 2 == 1);
+    const auto d_z = gate_gradients(plan_, state_.d_normed);
+    multiply(active_rows(s), d_z.hh + kept * d_z.row_stride, rows_.stride * d_z.row_stride, k,
+             panels_, plan_.column_width, columns_, d_h, plan_.h_stride, s % 2 == 1);
     if (!plan_.keeps_h && !schedule_.resets()) return;
     for (int64_t i = 0; i < active_rows(s); ++i) {
       T* const out = d_h + i * plan_.h_stride;
@@ -224,6 +253,7 @@ class TimeLoop {
   const GroupRows rows_;
   const Range units_, columns_;  // own part of c, and of h
   const CellVariant<T> variant_;
+  T* const norm_scratch_;
   Barrier* const row_group_;
 };
 

@@ -22,9 +22,9 @@ struct ProductMemory {
   ProductMemory(const BackwardPlan<T>& plan, Scratch& scratch)
       : gathered(scratch.take<T>(plan.gathered_size())),
         panel(scratch.take<T>(plan.panel_size())),
-        peephole(scratch.take<T>(plan.peephole_size())) {}
+        sums(scratch.take<T>(plan.sums_size())) {}
 
-  T *gathered, *panel, *peephole;
+  T *gathered, *panel, *sums;
 };
 
 // Walks through the N rows: which step and position each is.
@@ -84,7 +84,7 @@ void gather_h_prev(const BackwardPlan<T>& plan, const RowCursor& at, T* to) {
 
 // d_w_ih, d_w_hh and d_bias, for the columns of one thread.
 template <class T>
-void gate_weight_gradients(const BackwardPlan<T>& plan, int member,
+void gate_weight_gradients(const BackwardPlan<T>& plan, const GateGradients<T>& d_z, int member,
                            const ProductMemory<T>& memory) {
   const LstmBackward<T>& call = plan.call;
   const LstmShape& shape = call.shape;
@@ -95,8 +95,8 @@ void gate_weight_gradients(const BackwardPlan<T>& plan, int member,
   T* const h_rows = memory.gathered + Format<T>::kDepthBlock * plan.x_stride;
   const T one = T{1};
   // A single step from no state: its h is zero, and so is the gradient of w_hh.
-  const bool h_is_zero =
-      shape.seq_len == 1 && call.h0 == nullptr && all_finite(call.d_gates, total_depth * columns);
+  const bool h_is_zero = shape.seq_len == 1 && call.h0 == nullptr && !plan.weights.has_norm() &&
+                         all_finite(call.d_gates, total_depth * columns);
   if (h_is_zero) zero_columns(call.d_w_hh, shape.output_size(), columns, width, panels);
   RowCursor at(plan.schedule, 0);
   int64_t k0 = 0;
@@ -109,18 +109,25 @@ void gate_weight_gradients(const BackwardPlan<T>& plan, int member,
       for (int64_t j = 0; j < shape.input_size; ++j) x_row[j] = x[j * call.x.feature_stride];
       if (!h_is_zero) gather_h_prev(plan, at, h_rows + p * plan.h_prev_stride);
     }
-    const Matrix<const T> d_z = {call.d_gates + k0 * columns, depth, columns, columns, 1};
     for (int64_t index = panels.begin; index < panels.end; ++index) {
       const int64_t begin = index * width, end = std::min(begin + width, columns);
-      pack_panels(d_z, begin, end, width, memory.panel);
+      const auto pack = [&](const T* from, int64_t row_stride) {
+        pack_panels<T>({from + k0 * row_stride, depth, columns, row_stride, 1}, begin, end, width,
+                       memory.panel);
+      };
+      pack(d_z.ih, d_z.row_stride);
       const auto accumulate = [&](int64_t m, const T* a, int64_t row_stride, int64_t column_stride,
                                   T* c) {
         plan.weights.kernels().gemm({m, end - begin, depth, a, row_stride, column_stride,
                                      memory.panel, width, nullptr, c + begin, columns, k0 > 0});
       };
       accumulate(shape.input_size, x_rows, 1, plan.x_stride, call.d_w_ih);
+      if (d_z.hh != d_z.ih) pack(d_z.hh, d_z.row_stride);
       if (!h_is_zero) accumulate(shape.output_size(), h_rows, 1, plan.h_prev_stride, call.d_w_hh);
-      if (call.d_bias) accumulate(1, &one, 0, 0, call.d_bias);
+      if (call.d_bias) {
+        if (d_z.ih != call.d_gates) pack(call.d_gates, columns);
+        accumulate(1, &one, 0, 0, call.d_bias);
+      }
     }
     k0 += Format<T>::kDepthBlock;
   } while (k0 < total_depth);
@@ -163,7 +170,7 @@ void peephole_gradient(const BackwardPlan<T>& plan, const T* c0, int member,
   each([&](int64_t i) { call.d_peephole[i] = 0; });
   RowCursor at(plan.schedule, 0);
   for (int64_t k0 = 0; k0 < total_depth; k0 += Format<T>::kDepthBlock) {
-    T* const sum = memory.peephole;
+    T* const sum = memory.sums;
     each([&](int64_t i) { sum[i] = 0; });
     const int64_t end = std::min(k0 + Format<T>::kDepthBlock, total_depth);
     for (int64_t p = k0; p < end; ++p, at.advance()) {
@@ -186,10 +193,49 @@ void peephole_gradient(const BackwardPlan<T>& plan, const T* c0, int member,
   }
 }
 
+// Of gains and offset with layer normalisation, for the columns of one thread: sums over the N rows
+// of products with what was normalised.
+template <class T>
+void norm_gradient(const BackwardPlan<T>& plan, T* d_normed, int member,
+                   const ProductMemory<T>& memory) {
+  const LstmBackward<T>& call = plan.call;
+  const int64_t hidden = call.shape.hidden_size, columns = plan.gate_columns();
+  const int64_t total_depth = plan.schedule.size();
+  const Range gates = split(columns, plan.threads, member);
+  const Range units = split(hidden, plan.threads, member);
+  T* const sum = memory.sums;
+  const auto each = [&](const auto& function) {
+    for (int64_t j = gates.begin; j < gates.end; ++j) function(j), function(columns + j);
+    for (int64_t u = units.begin; u < units.end; ++u) {
+      function(2 * columns + u), function(2 * columns + hidden + u);
+    }
+  };
+  each([&](int64_t i) { call.d_norm[i] = 0; });
+  for (int64_t k0 = 0; k0 < total_depth; k0 += Format<T>::kDepthBlock) {
+    each([&](int64_t i) { sum[i] = 0; });
+    const int64_t end = std::min(k0 + Format<T>::kDepthBlock, total_depth);
+    for (int64_t p = k0; p < end; ++p) {
+      const NormedRow<T> n(call.normed + p * NormedRow<T>::size(hidden), hidden);
+      const NormedGradientRow<T> d(d_normed + p * plan.normed_row(), hidden);
+      const T* const d_z = call.d_gates + p * columns;
+      for (int64_t j = gates.begin; j < gates.end; ++j) {
+        sum[j] += d_z[j] * n.x_hat[j];
+        sum[columns + j] += d_z[j] * n.h_hat[j];
+      }
+      for (int64_t u = units.begin; u < units.end; ++u) {
+        sum[2 * columns + u] += d.d_y[u] * d.c_hat[u];
+        sum[2 * columns + hidden + u] += d.d_y[u];
+      }
+    }
+    each([&](int64_t i) { call.d_norm[i] += sum[i]; });
+  }
+}
+
 // d_x, for one thread's part of the N rows: a block of them at a time, so that w_ihᵀ is read once
 // for many, and then each to its place.
 template <class T>
-void input_gradient(const BackwardPlan<T>& plan, int member, const ProductMemory<T>& memory) {
+void input_gradient(const BackwardPlan<T>& plan, const GateGradients<T>& d_z, int member,
+                    const ProductMemory<T>& memory) {
   const LstmBackward<T>& call = plan.call;
   const auto w = plan.weights.w_ih_transposed();
   const int64_t columns = plan.gate_columns(), size = call.shape.input_size;
@@ -197,9 +243,9 @@ void input_gradient(const BackwardPlan<T>& plan, int member, const ProductMemory
   RowCursor at(plan.schedule, own.begin);
   for (int64_t begin = own.begin; begin < own.end; begin += Format<T>::kDepthBlock) {
     const int64_t rows = std::min(Format<T>::kDepthBlock, own.end - begin);
-    plan.weights.kernels().gemm({rows, size, columns, call.d_gates + begin * columns, columns, 1,
-                                 w.panels, w.panel_width, nullptr, memory.gathered, plan.x_stride,
-                                 false});
+    plan.weights.kernels().gemm({rows, size, columns, d_z.ih + begin * d_z.row_stride,
+                                 d_z.row_stride, 1, w.panels, w.panel_width, nullptr,
+                                 memory.gathered, plan.x_stride, false});
     for (int64_t i = 0; i < rows; ++i, at.advance()) {
       const T* const in = memory.gathered + i * plan.x_stride;
       T* const out = call.d_x.at(plan.schedule.row(at.position),

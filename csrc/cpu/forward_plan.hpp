@@ -7,6 +7,7 @@
 
 #include "cpu/buffer.hpp"
 #include "cpu/encoded.hpp"
+#include "cpu/layer_norm.hpp"
 #include "cpu/packed_weights.hpp"
 #include "cpu/partition.hpp"
 #include "cpu/schedule.hpp"
@@ -47,9 +48,11 @@ struct ForwardPlan {
       : weights(w), call(c), schedule(c.shape, c.slots, c.go_backwards) {
     const LstmShape& s = c.shape;
     grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes);
+    if (w.has_norm()) grid = {static_cast<int>(std::min<int64_t>(threads, s.batch_size)), 1};
     max_rows = divide_up(s.batch_size, grid.row_groups);
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
     chunk = std::min(chunk_steps(), most_steps);
+    if (w.has_norm()) chunk = std::max<int64_t>(chunk, 1);
     projects = w.projection_size() > 0;
     keeps_h = c.noise.h != nullptr || c.noise.zoneout != nullptr || w.cell().zoneout > 0;
     finishes_h = projects || keeps_h || !schedule.is_regular();
@@ -70,6 +73,12 @@ struct ForwardPlan {
   int64_t x_rows() const { return std::max<int64_t>(1, chunk) * max_rows; }
   // Gathered x; of a format that encodes, a row on its way there.
   int64_t x_size() const { return packs_x ? (kEncodes ? 1 : x_rows()) * call.shape.input_size : 0; }
+  // h·w_hh of all rows, and what a row takes on its way.
+  int64_t norm_size() const {
+    if (!weights.has_norm()) return 0;
+    return max_rows * z_row_size() + NormCell<T, F>::scratch_size(call.shape.hidden_size) +
+           kNumGates * call.shape.hidden_size;
+  }
   EncodedRows<F> encoded_x() const { return {weights.kernels(), x_rows(), call.shape.input_size}; }
   EncodedRows<F> encoded_h() const {
     return {weights.kernels(), max_rows, call.shape.output_size()};
@@ -80,7 +89,7 @@ struct ForwardPlan {
            (projects ? bytes_for(cell_size()) : 0) +
            (call.noise.cell_zoneout ? bytes_for(cell_size()) : 0) +
            grid.size() * (bytes_for(totals_size()) + bytes_for(z_size()) + bytes_for(x_size()) +
-                          encoded_x().bytes() + encoded_h().bytes());
+                          bytes_for(norm_size()) + encoded_x().bytes() + encoded_h().bytes());
   }
 
  private:
@@ -114,6 +123,7 @@ struct WorkerMemory {
       : totals(scratch.take<T>(plan.totals_size())),
         z(scratch.take<T>(plan.z_size())),
         x(scratch.take<T>(plan.x_size())),
+        norm(scratch.take<T>(plan.norm_size())),
         encoded_x(plan.encoded_x()),
         encoded_h(plan.encoded_h()) {
     encoded_x.place(scratch.take<unsigned char>(encoded_x.bytes()));
@@ -123,6 +133,7 @@ struct WorkerMemory {
   T* totals;
   T* z;
   T* x;
+  T* norm;
   EncodedRows<F> encoded_x, encoded_h;
 };
 

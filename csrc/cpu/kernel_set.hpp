@@ -116,6 +116,7 @@ template <class T>
 struct CellVariant {
   const CellOptions* options;
   const T* peephole;  // [block][i, f, o][lane], zero in padded lanes; null: none
+  bool is_usual;      // the activations are sigmoid and tanh
   bool keeps_z;       // gates receive z after peepholes and clips, rather than what is made of it
 };
 
@@ -201,6 +202,9 @@ struct ValueKernels {
   void (*adam)(const AdamArgs<T>&);
   void (*sigmoid)(int64_t size, const T* x, T* y);
   void (*tanh)(int64_t size, const T* x, T* y);
+  // y of z, and the slopes dy/dz given both. y may be z in the first.
+  void (*activate)(const ActivationOptions& options, int64_t size, const T* z, T* y);
+  void (*slopes)(const ActivationOptions& options, int64_t size, const T* z, const T* y, T* slopes);
   // For the harness's ceilings: runs and returns the number of floating-point operations.
   int64_t (*fma_probe)(int64_t iterations, T* sink);
   void (*read_probe)(int64_t size, const T* data, T* sink);

@@ -17,10 +17,14 @@ bool is_plain(const ActivationOptions& a, ActivationKind kind) {
   return a.kind == kind && a.alpha == 1 && a.beta == 1;
 }
 
-bool is_plain(const CellOptions& cell) {
+bool has_usual_activations(const CellOptions& cell) {
   return is_plain(cell.recurrent, ActivationKind::kSigmoid) &&
          is_plain(cell.candidate, ActivationKind::kTanh) &&
-         is_plain(cell.output, ActivationKind::kTanh) && cell.clip == 0 && cell.cell_clip == 0 &&
+         is_plain(cell.output, ActivationKind::kTanh);
+}
+
+bool is_plain(const CellOptions& cell) {
+  return has_usual_activations(cell) && cell.clip == 0 && cell.cell_clip == 0 &&
          !cell.input_forget && cell.cell_zoneout == 0;
 }
 
@@ -62,6 +66,7 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
       has_bias_(arrays.bias != nullptr),
       w_hh_is_finite_(is_finite(arrays.w_hh, arrays.w_hh_row_stride, output_size(),
                                 kNumGates * arrays.hidden_size)),
+      is_usual_(has_usual_activations(arrays.cell)),
       has_variant_(arrays.peephole != nullptr || !is_plain(arrays.cell)),
       cell_(arrays.cell),
       w_ih_(kernels(), arrays.w_ih, arrays.w_ih_row_stride, input_size_, hidden_size_),
@@ -69,6 +74,16 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
       bias_(interleaved(arrays.bias, kNumGates, hidden_size_, kernels().lanes)) {
   if (arrays.peephole) {
     peephole_ = interleaved(arrays.peephole, 3, hidden_size_, kernels().lanes);
+  }
+  if (arrays.kernel_gain) {
+    norm_ = Buffer<T>((10 + (has_bias_ ? kNumGates : 0)) * hidden_size_);
+    T* to = norm_.data();
+    const auto append = [&](const T* from, int64_t size) { to = std::copy(from, from + size, to); };
+    append(arrays.kernel_gain, kNumGates * hidden_size_);
+    append(arrays.recurrent_gain, kNumGates * hidden_size_);
+    append(arrays.cell_gain, hidden_size_);
+    append(arrays.cell_offset, hidden_size_);
+    if (has_bias_) append(arrays.bias, kNumGates * hidden_size_);
   }
   if (projection_size_ == 0) return;
   w_hr_width_ = panel_width_for(value_kernels(), projection_size_);

@@ -26,6 +26,9 @@ struct WeightArrays {
   const T* bias;                // (4H)
   const T* peephole = nullptr;  // (3H): i, f, o
   const T* w_hr = nullptr;      // (H, P), with a projection
+  // All four or none, which is no layer normalisation.
+  const T *kernel_gain = nullptr, *recurrent_gain = nullptr;  // (4H)
+  const T *cell_gain = nullptr, *cell_offset = nullptr;       // (H)
   CellOptions cell{};
 
   int64_t output_size() const { return projection_size > 0 ? projection_size : hidden_size; }
@@ -58,6 +61,21 @@ class PackedWeights {
   // Whether the cells of a step are others than the plain ones. A projection and zoneout of h come
   // after them.
   bool has_variant() const { return has_variant_; }
+  // What kernels are told of them. A backward pass reads z where the gates do not tell the slopes.
+  CellVariant<T> variant(bool for_backward) const {
+    return {&cell_, peephole(), is_usual_, for_backward && !(is_usual_ && cell_.clip == 0)};
+  }
+  // With layer normalisation, in the order of the gates; bias is null without one.
+  struct Norm {
+    const T *kernel_gain, *recurrent_gain, *bias;  // (4H)
+    const T *cell_gain, *cell_offset;              // (H)
+  };
+  bool has_norm() const { return norm_.data() != nullptr; }
+  Norm norm() const {
+    const T* const p = norm_.data();
+    const int64_t h = hidden_size_;
+    return {p, p + 4 * h, has_bias_ ? p + 10 * h : nullptr, p + 8 * h, p + 9 * h};
+  }
   // [block][i, f, o][lane], zeros in padded lanes; null without peepholes.
   const T* peephole() const { return peephole_.data(); }
 
@@ -93,10 +111,10 @@ class PackedWeights {
 
   const KernelSet& set_;
   int64_t input_size_, hidden_size_, projection_size_, num_blocks_;
-  bool has_bias_, w_hh_is_finite_, has_variant_;
+  bool has_bias_, w_hh_is_finite_, is_usual_, has_variant_;
   CellOptions cell_;
   GatePanels<F> w_ih_, w_hh_;
-  Buffer<T> bias_, peephole_;
+  Buffer<T> bias_, peephole_, norm_;
   int64_t w_hr_width_ = 0;
   Buffer<T> w_hr_;
   mutable LazyPanels w_ih_transposed_, w_hh_transposed_, w_hr_transposed_;

@@ -57,7 +57,7 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
   const PackedWeights<F>& w = *weights_;
   const Rows<F> xs = rows(x, x_row_stride, encoded_x_);
   const Rows<F> hs = rows(h().data, h().stride, encoded_h_);
-  const CellVariant<T> variant{&w.cell(), w.peephole(), false};
+  const CellVariant<T> variant = w.variant(false);
   StepArgs<F> args{};
   args.rows = batch_size_;
   args.hidden_size = w.hidden_size();

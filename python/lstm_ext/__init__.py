@@ -10,6 +10,7 @@ from . import (
     metrics,
     models,
     optimizers,
+    plot,
     random,
     reference,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "plot",
     "quantization_error",
     "random",
     "reference",

@@ -34,6 +34,7 @@ class CallOptions:
         zoneout: _Array | None = None,
         cell_zoneout: _Array | None = None,
         hidden: _Array | None = None,
+        normed: _Array | None = None,
         activated: bool = False,
     ) -> None: ...
 
@@ -45,6 +46,7 @@ class PackedWeights:
         bias: _Array | None,
         peephole: _Array | None,
         projection_kernel: _Array | None,
+        layer_norm: tuple[_Array, _Array, _Array, _Array] | None,
         cell: CellOptions,
         isa: str,
         weights_dtype: str,
@@ -59,6 +61,8 @@ class PackedWeights:
     def has_peephole(self) -> bool: ...
     @property
     def has_projection(self) -> bool: ...
+    @property
+    def has_layer_norm(self) -> bool: ...
     @property
     def has_bias(self) -> bool: ...
     @property
@@ -112,6 +116,7 @@ class BackwardArrays:
         d_c0: _Array | None,
         d_peephole: _Array | None = None,
         d_projection_kernel: _Array | None = None,
+        d_norm: _Array | None = None,
         options: CallOptions | None = None,
         adds_to_d_x: bool = False,
     ) -> None: ...
@@ -133,7 +138,35 @@ def lstm_forward(
 def lstm_forward_all(
     calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...
-def lstm_backward(calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int) -> None: ...
+def lstm_backward(
+    weights: PackedWeights,
+    x: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    go_backwards: bool,
+    output: _Array,
+    gates: _Array,
+    cells: _Array,
+    d_output: _Array | None,
+    d_h: _Array | None,
+    d_c: _Array | None,
+    d_gates: _Array,
+    d_x: _Array | None,
+    d_kernel: _Array,
+    d_recurrent_kernel: _Array,
+    d_bias: _Array | None,
+    d_h0: _Array | None,
+    d_c0: _Array | None,
+    d_peephole: _Array | None,
+    d_projection_kernel: _Array | None,
+    d_norm: _Array | None,
+    options: CallOptions | None,
+    adds_to_d_x: bool,
+    num_threads: int,
+) -> None: ...
+def lstm_backward_all(
+    calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int
+) -> None: ...
 def matmul(a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int) -> None: ...
 def adam_update(
     params: list[_Array],

@@ -9,6 +9,25 @@ void map_array(int64_t size, const typename V::Scalar* x, typename V::Scalar* y)
   }
 }
 
+template <class V>
+void activate_array(const ActivationOptions& options, int64_t size, const typename V::Scalar* z,
+                    typename V::Scalar* y) {
+  for (int64_t i = 0; i < size; i += V::kLanes) {
+    const int n = static_cast<int>(min64(size - i, V::kLanes));
+    store_first(activate<V>(options, load_first<V>(z + i, n)), y + i, n);
+  }
+}
+
+template <class V>
+void slopes_of_array(const ActivationOptions& options, int64_t size, const typename V::Scalar* z,
+                     const typename V::Scalar* y, typename V::Scalar* slopes) {
+  for (int64_t i = 0; i < size; i += V::kLanes) {
+    const int n = static_cast<int>(min64(size - i, V::kLanes));
+    const V slope = activation_slope<V>(options, load_first<V>(z + i, n), load_first<V>(y + i, n));
+    store_first(slope, slopes + i, n);
+  }
+}
+
 // Adam with the bias correction folded into step_size (Kingma and Ba 2015, section 2), and
 // decoupled weight decay (Loshchilov and Hutter 2019).
 template <class V>
@@ -67,5 +86,6 @@ void read_probe(int64_t size, const typename V::Scalar* data, typename V::Scalar
 template <class V>
 constexpr KernelTable<typename V::Scalar> make_table() {
   return {{V::kLanes, &gemm<Values<V>>, &step<Values<V>>, &cell_backward<V>, &adam<V>,
-           &map_array<V, &sigmoid<V>>, &map_array<V, &tanh<V>>, &fma_probe<V>, &read_probe<V>}};
+           &map_array<V, &sigmoid<V>>, &map_array<V, &tanh<V>>, &activate_array<V>,
+           &slopes_of_array<V>, &fma_probe<V>, &read_probe<V>}};
 }

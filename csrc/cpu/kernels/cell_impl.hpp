@@ -82,20 +82,30 @@ CellExtras<V> cell_extras(const CellVariant<typename V::Scalar>& variant,
   return extras;
 }
 
-template <class V>
-LSTM_EXT_NOINLINE void finish_variant(const CellArgs<typename V::Scalar>& s, int64_t row,
-                                      int64_t unit, const V* z) {
+template <class A, class V>
+LSTM_EXT_INLINE void finish_with(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
+                                 const V* z) {
   const int units = static_cast<int>(min64(s.hidden_size - unit, V::kLanes));
   const int64_t at = row * s.state_row_stride + unit;
   const CellExtras<V> extras =
       cell_extras<V>(*s.variant, s.keep ? s.keep + at : nullptr, V::kLanes, unit);
   const VariantStep<V> step =
-      variant_forward<V>(*s.variant->options, extras,
-                         {z[kInput], z[kForget], z[kCandidate], z[kOutput]}, V::load(s.c + at));
+      variant_forward<A, V>(*s.variant->options, extras,
+                            {z[kInput], z[kForget], z[kCandidate], z[kOutput]}, V::load(s.c + at));
   store_cell<V>(s, row, unit, {step.h, step.c}, s.variant->keeps_z ? step.z : step.gates);
   if (units < V::kLanes) {
     load_first<V>(s.c + at, units).store(s.c + at);
     load_first<V>(s.h + at, units).store(s.h + at);
+  }
+}
+
+template <class V>
+LSTM_EXT_NOINLINE void finish_variant(const CellArgs<typename V::Scalar>& s, int64_t row,
+                                      int64_t unit, const V* z) {
+  if (s.variant->is_usual) {
+    finish_with<UsualActivations, V>(s, row, unit, z);
+  } else {
+    finish_with<ChosenActivations, V>(s, row, unit, z);
   }
 }
 
@@ -133,16 +143,29 @@ struct CellInputs {
   }
 };
 
-template <class V>
-LSTM_EXT_NOINLINE void variant_cell_backward(const CellBackwardArgs<typename V::Scalar>& b) {
+template <class A, class V>
+LSTM_EXT_INLINE void backward_with(const CellBackwardArgs<typename V::Scalar>& b) {
+  const CellVariant<typename V::Scalar>& variant = *b.variant;
   for (int64_t row = 0; row < b.rows; ++row) {
     for (int64_t unit = b.unit_begin; unit < b.unit_end; unit += V::kLanes) {
       const CellInputs<V> in(b, row, unit);
       const auto* keep = b.keep ? b.keep + row * b.d_state_row_stride + unit : nullptr;
-      const CellExtras<V> extras = cell_extras<V>(*b.variant, keep, in.units, unit);
+      const CellExtras<V> extras = cell_extras<V>(variant, keep, in.units, unit);
+      const GateSlopes<V> slopes = variant.keeps_z
+                                       ? slopes_from_z<A, V>(*variant.options, in.gates)
+                                       : slopes_from_gates<V>(*variant.options, in.gates);
       in.store(b, row, unit,
-               variant_backward<V>(*b.variant->options, extras, in.gates, in.c, in.c_prev, in.d_h,
-                                   in.d_c));
+               variant_backward<A, V>(*variant.options, extras, slopes, in.c, in.c_prev, in.d_h,
+                                      in.d_c));
     }
+  }
+}
+
+template <class V>
+LSTM_EXT_NOINLINE void variant_cell_backward(const CellBackwardArgs<typename V::Scalar>& b) {
+  if (b.variant->is_usual) {
+    backward_with<UsualActivations, V>(b);
+  } else {
+    backward_with<ChosenActivations, V>(b);
   }
 }

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 _PLAIN = Cell()
 
+PACK_OPTIONS = ("peephole", "projection_kernel", "layer_norm", "cell", "isa")
+
 # Of each name: what the kernels call it, which of alpha and beta it takes and their defaults. An
 # exponential linear unit's second number is a factor of all of it (selu: Klambauer et al. 2017).
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, float]]] = {
@@ -82,7 +84,7 @@ def pack(
     PackedWeights
         Takes the place of `kernel` in `lstm` and `lstm_vjp`. Later changes to the arrays do not
         reach it. It has the attributes `input_size`, `units`, `output_size`, `has_bias`,
-        `has_peephole`, `has_projection`, `dtype`, `weights_dtype` and `isa`.
+        `has_peephole`, `has_projection`, `has_layer_norm`, `dtype`, `weights_dtype` and `isa`.
 
     Raises
     ------
@@ -98,6 +100,9 @@ def pack(
     bits; sums are float32. int8: weights are whole numbers up to 127 times a scale for each unit
     and gate, and activations the same with a scale for each row of each step, found as it comes;
     sums are exact. Small weights have no backward pass.
+
+    Layer normalisation does not go with peepholes, a projection, clips, coupled gates, zoneout or
+    small weights.
     """
     kernel = as_float_array(kernel, "kernel")
     dtype = kernel.dtype
@@ -112,9 +117,15 @@ def pack(
     if isa == "":
         raise ValueError(f"isa: got '', expected one of {', '.join(_cpu.available_isas())}")
     small = as_weights_dtype(weights_dtype, dtype)
-    if layer_norm is not None:
-        raise NotImplementedError("layer_norm is not supported yet")
     options = _cell_options(_PLAIN if cell is None else cell)
+    norm = None
+    if layer_norm is not None:
+        beside = {
+            "peephole": peephole,
+            "projection_kernel": projection_kernel,
+            "weights_dtype": small,
+        }
+        norm = _norm(layer_norm, units, dtype, beside, _PLAIN if cell is None else cell)
     try:
         return PackedWeights(
             with_unit_columns(kernel),
@@ -122,6 +133,7 @@ def pack(
             bias,
             peephole,
             projection_kernel,
+            norm,
             options,
             isa or "",
             small or "",
@@ -157,6 +169,28 @@ def _vector(
     if array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, expected {shape}")
     return np.ascontiguousarray(array)
+
+
+def _norm(
+    norm: LayerNorm, units: int, dtype: np.dtype[Any], beside: dict[str, Any], cell: Cell
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gains and the offset, or refuse what does not go with them."""
+    if not isinstance(norm, LayerNorm):
+        raise TypeError(f"layer_norm: got {type(norm).__name__}, expected a LayerNorm")
+    beside = beside | {
+        f"cell.{name}": getattr(cell, name) or None
+        for name in ("clip", "cell_clip", "input_forget", "zoneout", "cell_zoneout")
+    }
+    for name, value in beside.items():
+        if value is not None:
+            raise ValueError(f"layer_norm: got it beside {name}, expected one of the two")
+    arrays = [
+        _vector(value, f"layer_norm.{name}", (size * units,), dtype)
+        for name, value, size in zip(LayerNorm._fields, norm, (4, 4, 1, 1), strict=True)
+    ]
+    if any(array is None for array in arrays):
+        raise ValueError("layer_norm: got None, expected four arrays")
+    return tuple(arrays)  # type: ignore[return-value]
 
 
 def _cell_options(cell: Cell) -> CellOptions:
@@ -245,25 +279,43 @@ def as_packed(
     kernel: ArrayLike | PackedWeights,
     recurrent_kernel: ArrayLike | None,
     bias: ArrayLike | None,
-    **options: Any,
+    *options: Any,
 ) -> PackedWeights:
     """Return the weights of a call packed, if they are not.
+
+    Parameters
+    ----------
+    kernel, recurrent_kernel, bias
+        As of `pack`.
+    *options
+        `pack`'s by name, in the order of `PACK_OPTIONS`.
 
     Raises
     ------
     ValueError, TypeError
         As `pack`, and if something stands beside a `PackedWeights`, which has everything.
     """
-    if isinstance(kernel, PackedWeights):
-        for name, value in {"recurrent_kernel": recurrent_kernel, "bias": bias, **options}.items():
+    if type(kernel) is PackedWeights:
+        if (
+            recurrent_kernel is None
+            and bias is None
+            and not any(option is not None for option in options)
+        ):
+            return kernel
+        given = zip(
+            ("recurrent_kernel", "bias", *PACK_OPTIONS),
+            (recurrent_kernel, bias, *options),
+            strict=True,
+        )
+        for name, value in given:
             if value is not None:
                 raise ValueError(
                     f"{name}: got {type(value).__name__}, expected None beside a PackedWeights, "
                     "which has its own"
                 )
-        return kernel
     if kernel is None:
         raise ValueError("kernel: got None, expected an (input_size, 4 * units) array")
     if recurrent_kernel is None:
         raise ValueError("recurrent_kernel: got None, expected a (units, 4 * units) array")
-    return pack(kernel, recurrent_kernel, bias, **options)
+    named = dict(zip(PACK_OPTIONS, options, strict=True))
+    return pack(kernel, recurrent_kernel, bias, **named)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,17 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _cpu
 from .._arguments import (
     as_gradient,
+    as_input,
+    as_state,
     as_thread_limit,
     check_differentiable,
     check_flags,
     new_sequence,
     too_large,
 )
-from .._cpu import ForwardArrays, PackedWeights
+from .._cpu import BackwardArrays, ForwardArrays, PackedWeights
 from ..variants import Noise
 from ._backward import Downstream, Kept, Upstream, check_not_consumed
-from ._single import last_output
-from ._steps import Gradients, Inputs, Steps, as_inputs, as_steps
+from ._steps import Extras, Gradients, as_extras, call_options, last_output
 
 __all__ = ["bidirectional", "bidirectional_vjp", "stack"]
 
@@ -78,13 +79,14 @@ def bidirectional(
     """
     check_flags(False, time_major, return_sequences)
     _check_pair(forward, backward)
-    both = _both_inputs(
-        x, (forward, backward), initial_state, time_major,
-        (lengths, mask, reset, zero_output_for_mask), noise,
-    )  # fmt: skip
+    x = as_input(x, forward, time_major)
+    as_input(x, backward, False)
+    both = _both_sides(
+        x, (forward, backward), initial_state, (lengths, mask, reset, zero_output_for_mask), noise
+    )
     threads = as_thread_limit(num_threads)
-    batch, steps, _ = both[0].x.shape
-    dtype, sizes = both[0].x.dtype, (forward.output_size, backward.output_size)
+    batch, steps, _ = x.shape
+    dtype, sizes = x.dtype, (forward.output_size, backward.output_size)
     states: list[State] = []
     calls = []
     try:
@@ -92,22 +94,21 @@ def bidirectional(
             new_sequence(batch, steps, sum(sizes), dtype, time_major) if return_sequences else None
         )
         halves = (None, None) if output is None else _halves(output, sizes[0])
-        for index, (weights, inputs) in enumerate(zip((forward, backward), both, strict=True)):
+        for index, (weights, side) in enumerate(zip((forward, backward), both, strict=True)):
             h = np.empty((batch, weights.output_size), dtype)
             c = np.empty((batch, weights.units), dtype)
             states.append((h, c))
             arrays = ForwardArrays(
-                inputs.x, inputs.h0, inputs.c0, index == 1, halves[index], h, c, None, None,
-                inputs.options(),
+                side.x, side.h0, side.c0, index == 1, halves[index], h, c, None, None,
+                call_options(side.extras),
             )  # fmt: skip
             calls.append((weights, arrays))
         _cpu.lstm_forward_all(calls, False, threads)
     except (MemoryError, ValueError) as error:
-        raise too_large(both[0].x, forward) from error
+        raise too_large(x, forward) from error
     if output is None:
-        output = np.concatenate(
-            [last_output(h, both[i], i == 1) for i, (h, _) in enumerate(states)], axis=1
-        )
+        lasts = [last_output(h, steps, both[i].extras, i == 1) for i, (h, _) in enumerate(states)]
+        output = np.concatenate(lasts, axis=1)
     elif time_major:
         output = output.swapaxes(0, 1)
     return output, states[0], states[1]
@@ -142,29 +143,32 @@ def bidirectional_vjp(
     check_flags(False, time_major, return_sequences)
     _check_pair(forward, backward)
     check_differentiable(forward)
-    both = _both_inputs(
-        x, (forward, backward), initial_state, time_major,
-        (lengths, mask, reset, zero_output_for_mask), noise,
-    )  # fmt: skip
+    x = as_input(x, forward, time_major)
+    as_input(x, backward, False)
+    both = _both_sides(
+        x, (forward, backward), initial_state, (lengths, mask, reset, zero_output_for_mask), noise
+    )
     threads = as_thread_limit(num_threads)
-    batch, steps, _ = both[0].x.shape
+    batch, steps, _ = x.shape
     try:
         output = new_sequence(
-            batch, steps, forward.output_size + backward.output_size, both[0].x.dtype, time_major
+            batch, steps, forward.output_size + backward.output_size, x.dtype, time_major
         )
         halves = _halves(output, forward.output_size)
         kept = (
-            Kept(both[0], forward, False, halves[0]),
-            Kept(both[1], backward, True, halves[1]),
+            Kept(x, both[0].h0, both[0].c0, both[0].extras, forward, False, halves[0]),
+            Kept(x, both[1].h0, both[1].c0, both[1].extras, backward, True, halves[1]),
         )
-        calls = [(k.weights, k.forward_arrays()) for k in kept]
+        calls = [(k.weights, ForwardArrays(*k.forward_arguments())) for k in kept]
         _cpu.lstm_forward_all(calls, False, threads)
     except (MemoryError, ValueError) as error:
-        raise too_large(both[0].x, forward) from error
+        raise too_large(x, forward) from error
     back = BidirectionalBackward(kept, return_sequences, time_major, threads)
     states = [(k.h, k.c) for k in kept]
     if not return_sequences:
-        output = np.concatenate([last_output(k.h, k.inputs, k.go_backwards) for k in kept], axis=1)
+        output = np.concatenate(
+            [last_output(k.h, steps, k.extras, k.go_backwards) for k in kept], axis=1
+        )
     elif time_major:
         output = output.swapaxes(0, 1)
     return (output, states[0], states[1]), back
@@ -194,23 +198,26 @@ class BidirectionalBackward:
         check_not_consumed(first)
         upstream = self._upstream(d_output, d_forward, d_backward)
         try:
-            rooms = [Downstream(k, need_x and k is first, need_state) for k in self._kept]
             # Both add to one gradient of x, unless each is multiplied by factors of its own.
-            apart = any(k.inputs.x_factors is not None for k in self._kept)
-            if need_x:
-                rooms[1].x = np.zeros_like(rooms[0].x) if apart else rooms[0].x
+            apart = any(k.extras is not None and k.extras.x_factors is not None for k in self._kept)
+            rooms = (
+                Downstream(first, need_x, need_state),
+                Downstream(second, need_x and apart, need_state),
+            )
+            if not apart:
+                rooms[1].x = rooms[0].x
             calls = [
-                (k.weights, room.arrays(k, up, consume, adds_to_x=k is second and not apart))
-                for k, room, up in zip(self._kept, rooms, upstream, strict=True)
+                (room.kept.weights, BackwardArrays(*room.backward_arguments(up, consume, adds)))
+                for room, up, adds in zip(rooms, upstream, (False, not apart), strict=True)
             ]
-            _cpu.lstm_backward(calls, self._threads)
+            _cpu.lstm_backward_all(calls, self._threads)
         except MemoryError as error:
-            raise too_large(first.inputs.x, first.weights) from error
+            raise too_large(first.x, first.weights) from error
         if consume:
             first.gates = second.gates = None
-        if need_x and not apart:
+        if not apart:
             rooms[1].x = None
-        grads = [r.gradients(k, self._time_major) for r, k in zip(rooms, self._kept, strict=True)]
+        grads = [room.gradients(self._time_major) for room in rooms]
         if need_x and apart:
             grads[0] = grads[0]._replace(x=grads[0].x + grads[1].x)
             grads[1] = grads[1]._replace(x=np.empty(0, grads[0].x.dtype))
@@ -221,7 +228,7 @@ class BidirectionalBackward:
     ) -> list[Upstream]:
         """Return the gradients of each direction's results, in the order of its steps."""
         upstream = [
-            Upstream(kept, None, *pair, return_sequences=True, time_major=False, prefix=name)
+            Upstream(kept, None, *pair, True, False, name)
             for kept, pair, name in zip(
                 self._kept, (d_forward, d_backward), ("d_forward ", "d_backward "), strict=True
             )
@@ -286,40 +293,39 @@ def stack(
     given = [None] * len(layers) if initial_state is None else list(initial_state)
     if len(given) != len(layers):
         raise ValueError(f"initial_state: got {len(given)} pairs, expected {len(layers)}")
-    first = as_inputs(x, layers[0], given[0], time_major, None, None, "initial_state[0]")
-    batch, time, _ = first.x.shape
-    steps = as_steps((batch, time), lengths, mask, reset, zero_output_for_mask)
+    x = as_input(x, layers[0], time_major)
+    extras = as_extras(x, layers[0], lengths, mask, reset, zero_output_for_mask, None)
+    states = [
+        as_state(given[i], f"initial_state[{i}]", x, weights) for i, weights in enumerate(layers)
+    ]
     threads = as_thread_limit(num_threads)
-    inputs: list[Inputs] = [first._replace(steps=steps)]
-    outputs: list[Array | None] = []
-    states: list[State] = []
+    batch, time, _ = x.shape
+    inputs: Array = x
+    results: list[State] = []
     calls = []
     try:
         for index, weights in enumerate(layers):
-            if index:
-                state, name = given[index], f"initial_state[{index}]"
-                inputs.append(as_inputs(outputs[-1], weights, state, False, steps, None, name))  # type: ignore[arg-type]
-            size, dtype = weights.output_size, first.x.dtype
-            is_last = index + 1 == len(layers)
-            wanted = return_sequences or not is_last
-            outputs.append(
-                new_sequence(batch, time, size, dtype, time_major and is_last) if wanted else None
+            size, is_last = weights.output_size, index + 1 == len(layers)
+            output = None
+            if return_sequences or not is_last:
+                output = new_sequence(batch, time, size, x.dtype, time_major and is_last)
+            results.append(
+                (np.empty((batch, size), x.dtype), np.empty((batch, weights.units), x.dtype))
             )
-            states.append((np.empty((batch, size), dtype), np.empty((batch, weights.units), dtype)))
-            i = inputs[-1]
             arrays = ForwardArrays(
-                i.x, i.h0, i.c0, False, outputs[-1], *states[-1], None, None, i.options()
-            )
+                inputs, *states[index], False, output, *results[-1], None, None,
+                call_options(extras),
+            )  # fmt: skip
             calls.append((weights, arrays))
+            inputs = x if output is None else output
         _cpu.lstm_forward_all(calls, True, threads)
-    except MemoryError as error:
-        raise too_large(first.x, layers[0]) from error
-    output = outputs[-1]
+    except (MemoryError, ValueError) as error:
+        raise too_large(x, layers[0]) from error
     if output is None:
-        output = last_output(states[-1][0], inputs[-1], False)
+        output = last_output(results[-1][0], time, extras, False)
     elif time_major:
         output = output.swapaxes(0, 1)
-    return output, states
+    return output, results
 
 
 def _as_layers(layers: Sequence[PackedWeights]) -> list[PackedWeights]:
@@ -352,26 +358,34 @@ def _check_packed(weights: Any, name: str, like: PackedWeights) -> None:
         )
 
 
-def _both_inputs(
-    x: ArrayLike,
+class _Side(NamedTuple):
+    """What one direction reads."""
+
+    x: Array
+    h0: Array | None
+    c0: Array | None
+    extras: Extras | None
+
+
+def _both_sides(
+    x: Array,
     weights: tuple[PackedWeights, PackedWeights],
     initial_state: tuple[Any, Any] | None,
-    time_major: bool,
     slots: tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None, bool],
     noise: _Noises,
-) -> tuple[Inputs, Inputs]:
+) -> tuple[_Side, _Side]:
     states = (None, None) if initial_state is None else initial_state
     if not isinstance(states, (tuple, list)) or len(states) != 2:
         raise ValueError("initial_state: expected a pair of pairs, ((h, c), (h, c))")
     if not isinstance(noise, (tuple, list)) or len(noise) != 2:
         raise ValueError("noise: expected a pair, one for each direction")
-    inputs = [
-        as_inputs(x, w, states[i], time_major, None, noise[i], f"initial_state[{i}]")
-        for i, w in enumerate(weights)
-    ]
-    batch, time, _ = inputs[0].x.shape
-    steps: Steps | None = as_steps((batch, time), *slots)
-    return inputs[0]._replace(steps=steps), inputs[1]._replace(steps=steps)
+
+    def side(index: int) -> _Side:
+        state = as_state(states[index], f"initial_state[{index}]", x, weights[index])
+        extras = as_extras(x, weights[index], *slots, noise[index])
+        return _Side(x if extras is None else extras.multiplied(x), *state, extras)
+
+    return side(0), side(1)
 
 
 def _halves(output: Array, size: int) -> tuple[Array, Array]:

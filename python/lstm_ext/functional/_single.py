@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _cpu
 from .._arguments import (
+    as_input,
+    as_state,
     as_thread_limit,
     check_differentiable,
     check_flags,
@@ -19,9 +21,9 @@ from .._cpu import PackedWeights
 from ..variants import Cell, LayerNorm, Noise
 from ._backward import Backward, Kept
 from ._packing import as_packed
-from ._steps import Inputs, as_inputs, as_steps, spread_gates
+from ._steps import as_extras, call_options, count_steps, last_output, spread_gates
 
-__all__ = ["last_output", "lstm", "lstm_vjp"]
+__all__ = ["lstm", "lstm_vjp"]
 
 Array = NDArray[Any]
 State = tuple[Array, Array]
@@ -108,37 +110,39 @@ def lstm(
     """
     check_flags(go_backwards, time_major, return_sequences)
     weights = as_packed(
-        kernel, recurrent_kernel, bias, peephole=peephole, projection_kernel=projection_kernel,
-        layer_norm=layer_norm, cell=cell, isa=isa,
-    )  # fmt: skip
-    inputs = _inputs(
-        x, weights, initial_state, time_major, lengths, mask, reset, zero_output_for_mask, noise
+        kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm, cell, isa
     )
+    x = as_input(x, weights, time_major)
+    h0, c0 = as_state(initial_state, "initial_state", x, weights)
+    extras = as_extras(x, weights, lengths, mask, reset, zero_output_for_mask, noise)
     threads = as_thread_limit(num_threads)
-    x, dtype = inputs.x, inputs.x.dtype
-    batch, steps, _ = x.shape
+    dtype, (batch, steps, _) = x.dtype, x.shape
     size, units = weights.output_size, weights.units
-    gates = cells = None
+    gates = cells = output = None
     try:
-        output = new_sequence(batch, steps, size, dtype, time_major) if return_sequences else None
+        if extras is not None:
+            x = extras.multiplied(x)
+        if return_sequences:
+            output = new_sequence(batch, steps, size, dtype, time_major)
         h = np.empty((batch, size), dtype)
         c = np.empty((batch, units), dtype)
         if return_gates:
-            gates, cells = _new_gates(inputs.step_count, units, dtype)
-        options = inputs.options(activated=return_gates)
+            count = count_steps(x, extras)
+            gates = np.empty((count, 4 * units), dtype)
+            cells = np.empty((count, units), dtype)
         _cpu.lstm_forward(
-            weights, x, inputs.h0, inputs.c0, go_backwards, output, h, c, gates, cells, options,
-            threads,
+            weights, x, h0, c0, go_backwards, output, h, c, gates, cells,
+            call_options(extras, activated=return_gates), threads,
         )  # fmt: skip
     except (MemoryError, ValueError) as error:
         raise too_large(x, weights) from error
     if output is None:
-        output = last_output(h, inputs, go_backwards)
+        output = last_output(h, steps, extras, go_backwards)
     elif time_major:
         output = output.swapaxes(0, 1)
     if gates is None or cells is None:
         return output, h, c
-    return output, h, c, spread_gates(gates, cells, inputs, go_backwards)
+    return output, h, c, spread_gates(gates, cells, (batch, steps), extras, go_backwards)
 
 
 def lstm_vjp(
@@ -188,48 +192,21 @@ def lstm_vjp(
     """
     check_flags(go_backwards, time_major, return_sequences)
     weights = as_packed(
-        kernel, recurrent_kernel, bias, peephole=peephole, projection_kernel=projection_kernel,
-        layer_norm=layer_norm, cell=cell, isa=isa,
-    )  # fmt: skip
-    check_differentiable(weights)
-    inputs = _inputs(
-        x, weights, initial_state, time_major, lengths, mask, reset, zero_output_for_mask, noise
+        kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm, cell, isa
     )
+    check_differentiable(weights)
+    x = as_input(x, weights, time_major)
+    h0, c0 = as_state(initial_state, "initial_state", x, weights)
+    extras = as_extras(x, weights, lengths, mask, reset, zero_output_for_mask, noise)
     threads = as_thread_limit(num_threads)
-    kept = Kept.allocate(inputs, weights, go_backwards, time_major)
-    kept.run(threads)
+    batch, steps, _ = x.shape
+    try:
+        output = new_sequence(batch, steps, weights.output_size, x.dtype, time_major)
+        kept = Kept(x, h0, c0, extras, weights, go_backwards, output)
+        _cpu.lstm_forward(weights, *(*kept.forward_arguments(), threads))
+    except (MemoryError, ValueError) as error:
+        raise too_large(x, weights) from error
     backward = Backward(kept, return_sequences, time_major, threads)
     if not return_sequences:
-        return (last_output(kept.h, inputs, go_backwards), kept.h, kept.c), backward
-    output = kept.output.swapaxes(0, 1) if time_major else kept.output
-    return (output, kept.h, kept.c), backward
-
-
-def _inputs(
-    x: ArrayLike,
-    weights: PackedWeights,
-    initial_state: Any,
-    time_major: bool,
-    lengths: ArrayLike | None,
-    mask: ArrayLike | None,
-    reset: ArrayLike | None,
-    zero_output_for_mask: bool,
-    noise: Noise | None,
-) -> Inputs:
-    inputs = as_inputs(x, weights, initial_state, time_major, None, noise)
-    if lengths is None and mask is None and reset is None and zero_output_for_mask is False:
-        return inputs
-    batch, time, _ = inputs.x.shape
-    steps = as_steps((batch, time), lengths, mask, reset, zero_output_for_mask)
-    return inputs._replace(steps=steps)
-
-
-def last_output(h: Array, inputs: Inputs, go_backwards: bool) -> Array:
-    """Return the output of the last slot: h, but zeros where that is no step's output."""
-    if inputs.steps is None or inputs.steps.all or inputs.x.shape[1] == 0:
-        return h
-    return np.where(inputs.steps.last_has_output(go_backwards)[:, None], h, h.dtype.type(0))
-
-
-def _new_gates(count: int, units: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    return np.empty((count, 4 * units), dtype), np.empty((count, units), dtype)
+        return (last_output(kept.h, steps, extras, go_backwards), kept.h, kept.c), backward
+    return (output.swapaxes(0, 1) if time_major else output, kept.h, kept.c), backward

@@ -7,11 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import as_float_array, as_input, as_state
+from .._arguments import as_float_array
 from .._cpu import CallOptions, PackedWeights
 from ..variants import Gates, LayerNorm, Noise
 
-__all__ = ["Gradients", "Inputs", "Steps", "as_inputs", "as_steps", "spread_gates"]
+__all__ = [
+    "Extras",
+    "Gradients",
+    "as_extras",
+    "call_options",
+    "count_steps",
+    "last_output",
+    "spread_gates",
+]
 
 Array = NDArray[Any]
 
@@ -82,71 +90,114 @@ class Steps:
         return np.asarray(valid[:, -1] if self.zero_output else valid.any(axis=1))
 
 
-class Inputs(NamedTuple):
-    """What a call reads besides the weights, checked."""
+class Extras:
+    """What a call has besides x, weights and state. Most calls have nothing of it.
 
-    x: Array  # (B, T, I), as it is multiplied
-    x_factors: Array | None  # (B, 1, I), by which x was multiplied
-    h0: Array | None
-    c0: Array | None
-    steps: Steps | None  # None: all slots, and no reset
-    noise_h: Array | None
-    zoneout: Array | None
-    cell_zoneout: Array | None
+    Attributes
+    ----------
+    steps : Steps or None
+        None: every slot is a step, and no state is reset.
+    x_factors : (B, 1, I) array or None
+        By which x is multiplied.
+    noise_h : (B, P) array or None
+    zoneout, cell_zoneout : (B, T, P), (B, T, H) uint8 array or None
+    """
 
-    @property
-    def step_count(self) -> int:
-        """N, the number of steps of all rows."""
-        return self.x.shape[0] * self.x.shape[1] if self.steps is None else self.steps.count
+    __slots__ = ("cell_zoneout", "noise_h", "steps", "x_factors", "zoneout")
 
-    def options(self, hidden: Array | None = None, activated: bool = False) -> CallOptions | None:
-        """Return what the kernels are told, None if it is nothing."""
-        arrays = (self.steps, self.noise_h, self.zoneout, self.cell_zoneout, hidden)
-        if not activated and all(array is None for array in arrays):
-            return None
-        steps = self.steps
-        return CallOptions(
-            lengths=None if steps is None else steps.lengths,
-            mask=None if steps is None else steps.mask,
-            reset=None if steps is None else steps.reset,
-            repeats_output=steps is None or not steps.zero_output,
-            noise_h=self.noise_h,
-            zoneout=self.zoneout,
-            cell_zoneout=self.cell_zoneout,
-            hidden=hidden,
-            activated=activated,
+    def __init__(
+        self,
+        x: Array,
+        weights: PackedWeights,
+        lengths: ArrayLike | None,
+        mask: ArrayLike | None,
+        reset: ArrayLike | None,
+        zero_output_for_mask: bool,
+        noise: Noise | None,
+    ) -> None:
+        batch, time, features = x.shape
+        self.steps = as_steps((batch, time), lengths, mask, reset, zero_output_for_mask)
+        self.x_factors = self.noise_h = self.zoneout = self.cell_zoneout = None
+        if noise is None:
+            return
+        if not isinstance(noise, Noise):
+            raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
+        size, units = weights.output_size, weights.units
+        for name in ("zoneout", "cell_zoneout"):
+            if weights.has_layer_norm and getattr(noise, name) is not None:
+                raise ValueError(f"noise.{name}: got it beside layer_norm, expected one of the two")
+        factors = _factors(noise.x, "noise.x", (batch, features), x.dtype)
+        self.x_factors = None if factors is None else factors[:, None, :]
+        self.noise_h = _factors(noise.h, "noise.h", (batch, size), x.dtype)
+        self.zoneout = _as_bytes(noise.zoneout, "noise.zoneout", (batch, time, size))
+        self.cell_zoneout = _as_bytes(
+            noise.cell_zoneout, "noise.cell_zoneout", (batch, time, units)
         )
 
+    def multiplied(self, x: Array) -> Array:
+        """Return x times its factors."""
+        return x if self.x_factors is None else x * self.x_factors
 
-def as_inputs(
-    x: ArrayLike,
+
+def as_extras(
+    x: Array,
     weights: PackedWeights,
-    initial_state: Any,
-    time_major: bool,
-    steps: Steps | None,
+    lengths: ArrayLike | None,
+    mask: ArrayLike | None,
+    reset: ArrayLike | None,
+    zero_output_for_mask: bool,
     noise: Noise | None,
-    name: str = "initial_state",
-) -> Inputs:
-    """Check the arguments of one LSTM; x is (B, T, I), or (T, B, I) if `time_major`."""
-    x = as_input(x, weights, time_major)
-    h0, c0 = as_state(initial_state, name, x, weights)
-    if noise is None:
-        return Inputs(x, None, h0, c0, steps, None, None, None)
-    if not isinstance(noise, Noise):
-        raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
-    batch, time, features = x.shape
-    factors = _factors(noise.x, "noise.x", (batch, features), x.dtype)
-    x_factors = None if factors is None else factors[:, None, :]
-    return Inputs(
-        x if x_factors is None else x * x_factors,
-        x_factors,
-        h0,
-        c0,
-        steps,
-        _factors(noise.h, "noise.h", (batch, weights.output_size), x.dtype),
-        _as_bytes(noise.zoneout, "noise.zoneout", (batch, time, weights.output_size)),
-        _as_bytes(noise.cell_zoneout, "noise.cell_zoneout", (batch, time, weights.units)),
+) -> Extras | None:
+    """Check what a call has besides x (B, T, I), weights and state; None if it has nothing."""
+    if (
+        lengths is None
+        and mask is None
+        and reset is None
+        and noise is None
+        and zero_output_for_mask is False
+    ):
+        return None
+    return Extras(x, weights, lengths, mask, reset, zero_output_for_mask, noise)
+
+
+def count_steps(x: Array, extras: Extras | None) -> int:
+    """Return N, the number of steps of all rows."""
+    if extras is None or extras.steps is None:
+        return int(x.shape[0] * x.shape[1])
+    return extras.steps.count
+
+
+def call_options(
+    extras: Extras | None,
+    hidden: Array | None = None,
+    normed: Array | None = None,
+    activated: bool = False,
+) -> CallOptions | None:
+    """Return what the kernels are told of a call, None if it is nothing."""
+    if extras is None:
+        if hidden is None and normed is None and not activated:
+            return None
+        return CallOptions(hidden=hidden, normed=normed, activated=activated)
+    steps = extras.steps
+    return CallOptions(
+        lengths=None if steps is None else steps.lengths,
+        mask=None if steps is None else steps.mask,
+        reset=None if steps is None else steps.reset,
+        repeats_output=steps is None or not steps.zero_output,
+        noise_h=extras.noise_h,
+        zoneout=extras.zoneout,
+        cell_zoneout=extras.cell_zoneout,
+        hidden=hidden,
+        normed=normed,
+        activated=activated,
     )
+
+
+def last_output(h: Array, seq_len: int, extras: Extras | None, go_backwards: bool) -> Array:
+    """Return the output of the last slot: h, but zeros where that is no step's output."""
+    if extras is None or extras.steps is None or extras.steps.all or seq_len == 0:
+        return h
+    return np.where(extras.steps.last_has_output(go_backwards)[:, None], h, h.dtype.type(0))
 
 
 def _factors(
@@ -212,14 +263,16 @@ def _as_bytes(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Arr
     return np.ascontiguousarray(array).view(np.uint8)
 
 
-def spread_gates(gates: Array, cells: Array, inputs: Inputs, go_backwards: bool) -> Gates:
-    """Return what the kernels kept of N steps in its place among all slots."""
-    batch, steps, _ = inputs.x.shape
+def spread_gates(
+    gates: Array, cells: Array, shape: tuple[int, int], extras: Extras | None, go_backwards: bool
+) -> Gates:
+    """Return what the kernels kept of N steps in its place among all slots (B, T)."""
+    batch, steps = shape
     units = cells.shape[1]
     out = np.zeros((5, batch, steps, units), cells.dtype)
     valid = np.ones((batch, steps), bool)
-    if inputs.steps is not None:
-        valid = inputs.steps.valid(go_backwards)
+    if extras is not None and extras.steps is not None:
+        valid = extras.steps.valid(go_backwards)
     # The order of the N rows (csrc/lstm.hpp): steps by number, in each the longest rows first.
     lengths = valid.sum(axis=1)
     order = np.argsort(-lengths, kind="stable")

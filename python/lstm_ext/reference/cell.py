@@ -221,7 +221,7 @@ def _clip(z: Array, bound: float | None) -> Array:
 
 def _clip_back(d: Array, z: Array, bound: float | None) -> Array:
     """Return the gradient of z: zero where it lies at a bound or beyond."""
-    return d if bound is None else np.where(np.abs(z) < bound, d, d.dtype.type(0))
+    return d if bound is None else np.where(np.abs(z) >= bound, d.dtype.type(0), d)
 
 
 def _keep(previous: Array, new: Array, where: Array | None, rate: float) -> Array:
