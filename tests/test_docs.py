@@ -39,3 +39,13 @@ def test_moving_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert names["output"].shape[0] == 2
     written = {path.name for path in tmp_path.iterdir()} - set(files)
     assert written == {"back.safetensors", "back.keras", "back.onnx"}
+
+
+@pytest.mark.parametrize(("page", "count"), [("masks.md", 3), ("variants.md", 4)])
+def test_page(page: str, count: int) -> None:
+    """Its lines check themselves."""
+    blocks = code(page)
+    assert len(blocks) == count
+    for block in blocks:
+        assert "assert" in block
+        exec(block, {})
