@@ -111,12 +111,13 @@ LSTM_EXT_INLINE V within(double bound, V x) {
   return min(limit, max(V::broadcast(static_cast<T>(-bound)), x));
 }
 
-// d where |x| < bound, else zero.
+// Zero where |x| >= bound, else d: where x is NaN, which lies at no bound, too.
 template <class V>
 LSTM_EXT_INLINE V gradient_within(double bound, V x, V d) {
   if (bound == 0) return d;
-  const V limit = V::broadcast(static_cast<typename V::Scalar>(bound));
-  return where_greater(limit, abs(x), d, V::broadcast(0));
+  const V limit = V::broadcast(static_cast<typename V::Scalar>(bound)), size = abs(x);
+  const V at_bound = where_greater(size, V::broadcast(0), V::broadcast(0), d);
+  return where_greater(limit, size, d, at_bound);
 }
 
 // What a unit has besides its state.
