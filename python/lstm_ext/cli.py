@@ -63,14 +63,14 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
-    from .bench.grid import GROUPS
+    from .bench.grid import GROUPS, SUITES
     from .bench.peers import PEERS
 
     parser.description = (
         "Measure named shapes, beside each peer that is installed, in interleaved rounds in one "
         "process. Results are checked before they are timed."
     )
-    suites = ("grid", *GROUPS)
+    suites = (*SUITES, *GROUPS)
     peers = tuple(peer.name for peer in PEERS)
     parser.add_argument(
         "--suite", type=_list_of(suites), metavar="NAMES", help=f"any of {', '.join(suites)}"
