@@ -61,8 +61,7 @@ GROUPS: dict[str, list[Shape]] = {
         "32,100,128,256"
     ),
     **{
-        name: _shapes("1,100,64,64 1,100,256,256 16,50,128,128 32,100,128,256")
-        for name in VARIANTS
+        name: _shapes("1,100,64,64 1,100,256,256 16,50,128,128 32,100,128,256") for name in VARIANTS
     },
 }
 

@@ -80,7 +80,7 @@ class Weights(NamedTuple):
         return self.kernel, self.recurrent_kernel, self.bias
 
     @property
-    def options(self) -> dict[str, Array | None]:
+    def options(self) -> dict[str, Any]:
         """What only some have, by name."""
         return {"peephole": self.peephole, "projection_kernel": self.projection_kernel}
 
@@ -96,7 +96,8 @@ class Weights(NamedTuple):
 
     def astype(self, dtype: str) -> Weights:
         """Return them in another dtype."""
-        return Weights(*(None if w is None else w.astype(dtype) for w in self))
+        arrays: list[Any] = [None if w is None else w.astype(dtype) for w in self]
+        return Weights(*arrays)
 
 
 #: The weights of each direction, forward first, of each layer, the one that reads x first.
@@ -166,7 +167,7 @@ def run(
                 call(_in_time(half, number))
                 for number, (call, half) in enumerate(zip(directions, halves, strict=True))
             ]
-            d_output = sum(gradient.x for gradient in gradients)
+            d_output = sum((g.x for g in gradients[1:]), gradients[0].x)
         return np.concatenate([gradient.kernel for gradient in gradients], axis=1)
 
     return x, backward

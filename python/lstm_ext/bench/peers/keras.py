@@ -94,9 +94,7 @@ class Keras(Peer):
 def _layer(keras: Any, directions: Sequence[Weights], is_masked: bool) -> Any:
     """Return a built layer of one or two directions with their weights."""
     first = directions[0]
-    layer = keras.layers.LSTM(
-        first.units, return_sequences=True, zero_output_for_mask=is_masked
-    )
+    layer = keras.layers.LSTM(first.units, return_sequences=True, zero_output_for_mask=is_masked)
     if len(directions) == 2:
         layer = keras.layers.Bidirectional(layer)
     layer.build((None, None, len(first.kernel)))

@@ -33,6 +33,10 @@ class Torch(Peer):
         self._torch = torch
         self._lstm = _module(torch, case)
         self._lengths = None if case.lengths is None else torch.from_numpy(case.lengths)
+        if case.layers[0][0].projection_kernel is not None:
+            with warnings.catch_warnings():  # torch tells once that oneDNN has no projections
+                warnings.simplefilter("ignore")
+                self._lstm(torch.zeros(1, 1, case.shape.I, dtype=getattr(torch, case.dtype)))
         self._x = torch.from_numpy(case.x)
         self._d_output = torch.from_numpy(case.d_output)
 
@@ -55,9 +59,9 @@ class Torch(Peer):
         rnn = self._torch.nn.utils.rnn
         packed = rnn.pack_padded_sequence(x, self._lengths, batch_first=True, enforce_sorted=False)
         steps = self.case.shape.T
-        return rnn.pad_packed_sequence(
-            self._lstm(packed)[0], batch_first=True, total_length=steps
-        )[0]
+        return rnn.pad_packed_sequence(self._lstm(packed)[0], batch_first=True, total_length=steps)[
+            0
+        ]
 
     def _fit(self) -> Any:
         """Train as a plain loop does, from the case's weights; return the prediction."""
