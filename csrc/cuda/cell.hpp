@@ -1,29 +1,13 @@
-// The types of a call and the cell's equations over one unit, by the header that the CPU uses.
+// Numbers as kernels use them, and the cell's equations over them, by the header that the CPU uses.
 #pragma once
 
 #include "cuda/device.hpp"
+#include "cuda/recurrence.hpp"
 #include "lstm.hpp"
 #include "lstm_cell.hpp"
 
 namespace lstm_ext {
 namespace cuda {
-
-struct BFloat16 {
-  uint16_t bits;
-};
-
-// What is stored (inputs, weights, h, gates, gradients of gates) and what is computed in (sums,
-// projected inputs, c and its gradients).
-template <class S>
-struct Computed {
-  using Type = S;
-};
-template <>
-struct Computed<BFloat16> {
-  using Type = float;
-};
-template <class S>
-using Computing = typename Computed<S>::Type;
 
 LSTM_EXT_DEVICE float widen(float x) { return x; }
 LSTM_EXT_DEVICE double widen(double x) { return x; }
@@ -41,6 +25,14 @@ LSTM_EXT_DEVICE BFloat16 narrow<BFloat16>(float x) {
 template <class S>
 LSTM_EXT_DEVICE Computing<S> read_or_zero(const S* array, int64_t index) {
   return array ? widen(array[index]) : Computing<S>(0);
+}
+
+// The gradient of one output.
+template <class S>
+LSTM_EXT_DEVICE Computing<S> upstream(const Backward<S>& call, int64_t step, int64_t row,
+                                      int64_t unit) {
+  return read_or_zero(call.d_output,
+                      row * call.d_output_batch_stride + step * call.d_output_time_stride + unit);
 }
 
 // A number with the operations that lstm_cell.hpp finds by argument-dependent lookup.

@@ -19,7 +19,7 @@ template void backward_in_clusters(const Backward<BFloat16>&, const Execution&);
 
 int largest_cluster(const Chip& chip) {
   if (chip.capability < 90) return 1;
-  Launch launch{16, 1, kMaxThreads, static_cast<size_t>(chip.shared_bytes), 16, false, Stream{}};
+  Launch launch{16, 1, kMaxThreads, static_cast<size_t>(chip.shared_bytes), 16, false, nullptr};
   return resident_clusters(launch, &persistent_forward<FloatMultiplier<true>, ClusterExchange>) > 0
              ? 16
              : 8;

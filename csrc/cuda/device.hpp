@@ -12,6 +12,8 @@
 #include <string>
 #include <utility>
 
+#include "cuda/runtime.hpp"
+
 #define LSTM_EXT_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define LSTM_EXT_DEVICE __device__ __forceinline__
 #define LSTM_EXT_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
@@ -137,8 +139,6 @@ LSTM_EXT_DEVICE void store_to_peer(void* word, uint32_t value, uint64_t* arrival
 
 // ---- the host's side ----
 
-using Stream = cudaStream_t;
-
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // or the next call would find it again
@@ -159,7 +159,7 @@ class LaunchConfig {
     config_.gridDim = dim3(launch.blocks, launch.blocks_y);
     config_.blockDim = dim3(launch.threads);
     config_.dynamicSmemBytes = launch.shared_bytes;
-    config_.stream = launch.stream;
+    config_.stream = static_cast<cudaStream_t>(launch.stream);
     config_.attrs = attributes_;
     if (launch.cluster > 1) {
       cudaLaunchAttribute& a = attributes_[config_.numAttrs++];
@@ -212,72 +212,14 @@ int resident_clusters(const Launch& launch, void (*kernel)(P...)) {
   return count;
 }
 
-struct Chip {
-  std::string name;
-  int capability;    // 90: 9.0
-  int processors;    // streaming multiprocessors
-  int shared_bytes;  // that a block may have
-};
-
-// The number of devices, or 0 and why.
-inline int device_count(std::string* reason) {
-  int driver = 0, count = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    *reason = "no CUDA driver is installed";
-    return 0;
-  }
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  cudaGetLastError();
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {
-    *reason = "the CUDA driver finds no device";
-  } else if (status != cudaSuccess) {
-    *reason = std::string("the CUDA driver says: ") + cudaGetErrorString(status);
-  }
-  return status == cudaSuccess ? count : 0;
-}
-
-inline int current_device() {
-  int device = 0;
-  check(cudaGetDevice(&device), "device");
-  return device;
-}
-
-inline Chip chip_of(int device) {
-  cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, device), "device");
-  return {properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount,
-          static_cast<int>(properties.sharedMemPerBlockOptin)};
-}
-
-// The device whose memory `p` points to, -1: none.
-inline int device_of(const void* p) {
-  cudaPointerAttributes attributes{};
-  const cudaError_t status = cudaPointerGetAttributes(&attributes, p);
-  cudaGetLastError();
-  const bool is_device = status == cudaSuccess && (attributes.type == cudaMemoryTypeDevice ||
-                                                   attributes.type == cudaMemoryTypeManaged);
-  return is_device ? attributes.device : -1;
-}
-
-// One word that the host and all devices see, zero at first; it lives as long as the process.
-inline int* shared_word() {
-  static int* const word = [] {
-    void* memory = nullptr;
-    check(cudaHostAlloc(&memory, sizeof(int), cudaHostAllocPortable | cudaHostAllocMapped),
-          "host memory");
-    *static_cast<int*>(memory) = 0;
-    return static_cast<int*>(memory);
-  }();
-  return word;
-}
-
 inline void zero(void* p, size_t bytes, Stream stream) {
-  check(cudaMemsetAsync(p, 0, bytes, stream), "memset");
+  check(cudaMemsetAsync(p, 0, bytes, static_cast<cudaStream_t>(stream)), "memset");
 }
 inline void copy(void* to, const void* from, size_t bytes, Stream stream) {
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copy");
+  check(
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream)),
+      "copy");
 }
-inline Stream stream_of(uint64_t handle) { return reinterpret_cast<Stream>(handle); }
 
 }  // namespace cuda
 }  // namespace lstm_ext

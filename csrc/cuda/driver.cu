@@ -1,6 +1,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "cuda/device.hpp"
 #include "cuda/recurrence.hpp"
 
 namespace lstm_ext {

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "cuda/multiply.hpp"
-#include "cuda/recurrence.hpp"
 #include "cuda/share.hpp"
 
 namespace lstm_ext {

@@ -12,11 +12,29 @@
 
 #include <cstdint>
 
-#include "cuda/cell.hpp"
 #include "cuda/plan.hpp"
+#include "cuda/runtime.hpp"
+#include "lstm.hpp"
 
 namespace lstm_ext {
 namespace cuda {
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// What is stored (inputs, weights, h, gates, gradients of gates) and what is computed in (sums,
+// projected inputs, c and its gradients).
+template <class S>
+struct Computed {
+  using Type = S;
+};
+template <>
+struct Computed<BFloat16> {
+  using Type = float;
+};
+template <class S>
+using Computing = typename Computed<S>::Type;
 
 template <class S>
 struct Forward {
@@ -49,14 +67,6 @@ struct Backward {
   A* d_c0;                                              // (B, H)
 };
 
-// The gradient of one output.
-template <class S>
-LSTM_EXT_DEVICE Computing<S> upstream(const Backward<S>& call, int64_t step, int64_t row,
-                                      int64_t unit) {
-  return read_or_zero(call.d_output,
-                      row * call.d_output_batch_stride + step * call.d_output_time_stride + unit);
-}
-
 // What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and
 // `status` is memory of the host that the device sees: a wait that ended without what it waited for
 // writes kTimedOut there, and what the call computes after that is NaN.
@@ -87,9 +97,6 @@ template <class S>
 void forward_in_grid(const Forward<S>& call, const Execution& execution);
 template <class S>
 void backward_in_grid(const Backward<S>& call, const Execution& execution);
-
-// The largest cluster of blocks with all their shared memory that the current device runs; 1: none.
-int largest_cluster(const Chip& chip);
 
 }  // namespace cuda
 }  // namespace lstm_ext

@@ -5,7 +5,7 @@
 //   wide    64 rows; tiles of h and w_hh in shared memory, in bfloat16 for the matrix units
 #pragma once
 
-#include "cuda/recurrence.hpp"
+#include "cuda/cell.hpp"
 
 namespace lstm_ext {
 namespace cuda {

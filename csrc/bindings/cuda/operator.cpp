@@ -39,7 +39,8 @@ cuda::Execution execution_of(const BoundPlan& plan, const py::object& scratch, u
     }
     memory = reinterpret_cast<void*>(array.data);
   }
-  return {plan.plan, memory, cuda::shared_word(), timeout_ns, cuda::stream_of(stream)};
+  return {plan.plan, memory, cuda::shared_word(), timeout_ns,
+          reinterpret_cast<cuda::Stream>(stream)};
 }
 
 struct ForwardArrays {

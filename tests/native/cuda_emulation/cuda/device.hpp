@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "cuda/runtime.hpp"
 #include "emulator.hpp"
 
 #define LSTM_EXT_KERNEL(threads) inline void
@@ -143,8 +144,6 @@ LSTM_EXT_DEVICE void store_to_peer(void* word, uint32_t value, uint64_t* arrival
 
 // ---- the host's side ----
 
-using Stream = uint64_t;
-
 struct Launch {
   int blocks, blocks_y, threads;
   size_t shared_bytes;
@@ -164,33 +163,8 @@ int resident_clusters(const Launch& launch, void (*)(P...)) {
   return launch.cluster <= emulation::settings().chip.largest_cluster;
 }
 
-struct Chip {
-  std::string name;
-  int capability, processors, shared_bytes;
-};
-inline int device_count(std::string* reason) {
-  const int count = emulation::settings().chip.devices;
-  if (count == 0) *reason = "the CUDA driver finds no device";
-  return count;
-}
-inline int current_device() { return 0; }
-inline Chip chip_of(int) {
-  const emulation::Chip& chip = emulation::settings().chip;
-  return {"emulated", chip.capability, chip.processors, chip.shared_bytes};
-}
-inline int device_of(const void* p) {
-  for (const void* other : emulation::settings().elsewhere) {
-    if (p == other) return 1;
-  }
-  return 0;
-}
-inline int* shared_word() {
-  static int word = 0;
-  return &word;
-}
 inline void zero(void* p, size_t bytes, Stream) { std::memset(p, 0, bytes); }
 inline void copy(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
-inline Stream stream_of(uint64_t handle) { return handle; }
 
 }  // namespace cuda
 }  // namespace lstm_ext
