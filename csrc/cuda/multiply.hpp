@@ -98,7 +98,7 @@ class FloatMultiplier {
         add<kRows>(x, i, held_[4 * quad + i][0], held_[4 * quad + i][1], sums);
       }
     }
-#pragma unroll 2
+#pragma unroll 1
     for (int quad = 0; quad < (kDeep ? kFloatDepth / 4 : 0); ++quad) {
       Quad x[kRows], w[kFloatOuts];
       load_quads<kRows>(values + 36 + 4 * quad, x);

@@ -1,6 +1,7 @@
 #include "cuda/plan.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -10,23 +11,27 @@ namespace lstm_ext {
 namespace cuda {
 namespace {
 
-// The table of the chooser: the first line whose limits a call keeps, and that fits the chip, is
-// taken. `max_rows` bounds the rows of a group: beyond, a step's arithmetic takes so long that a
-// launch a step, whose tiles use each weight more often, is no slower. The limits follow from
-// counting; none has been measured (docs/cuda.md).
-struct Rule {
-  Algorithm algorithm;
-  Precision precision;
-  int max_hidden, max_rows;
-};
-constexpr Rule kRules[] = {
-    {Algorithm::kCluster, Precision::kFloat32, 512, 16},
-    {Algorithm::kCluster, Precision::kBFloat16, 512, 64},
-    {Algorithm::kGrid, Precision::kFloat32, 1408, 8},
-    {Algorithm::kGrid, Precision::kBFloat16, 2112, 32},
-};
+// The table of the chooser: from these it counts about how many cycles a step takes by each
+// division that fits the chip, and the least wins. They come from data sheets and from counting;
+// none has been measured (docs/cuda.md).
+constexpr int kClusterTrip = 700;          // a word to a peer's shared memory, and its arrival seen
+constexpr int kGridTrip = 2000;            // a word through the L2 cache
+constexpr int kLaunch = 4500;              // from one step's launch to the next
+constexpr int kClusterBytesPerCycle = 32;  // that a block receives
+constexpr int kGridBytesPerCycle = 64;
+constexpr int kSharedBytesPerCycle = 128;
+constexpr int kL2BytesPerCycle = 2500;  // of the whole chip
+constexpr int kLanes = 128;             // fused multiply-adds a cycle
+constexpr int kFragmentCycles = 2;      // of one mma, when many are on their way
+constexpr int kFragmentChain = 17;      // of one in a warp, which has two chains of them
+constexpr int kNarrowLatency = 40;      // kSteps, up to 16 rows: of a slice's next value of k
+constexpr int kWideCycles = 3;          // kSteps, beyond: of a k for each unit of a block
+constexpr int kMatrixCycles = 1;        // the same in bfloat16
 
+// 16 only where 8 do not fit: few such clusters find room.
 constexpr int kClusterSizes[] = {1, 2, 4, 8, 16};
+
+constexpr int kMostRows = 1 << 12;  // of a group: more never fit
 
 struct Problem {
   Precision precision;
@@ -62,96 +67,149 @@ bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, Plan* p
   return false;
 }
 
+int64_t cycles_of_step(const Problem& p, const Plan& plan) {
+  const Geometry& g = plan.geometry;
+  const bool small = p.precision == Precision::kBFloat16;
+  const int passes = ceil_div(plan.rows, small ? kFragmentRows : 4);
+  int64_t cycles = 0;
+  if (small) {
+    const int64_t fragments = g.out_tiles * g.k_tiles, warps = g.threads / 32;
+    cycles += passes * std::max(fragments * warps * kFragmentCycles, fragments * kFragmentChain);
+  } else {
+    cycles += int64_t{plan.rows} * g.threads * (g.deep ? 2 : 1) * kHeldWords / kLanes;
+  }
+  cycles += int64_t{passes} * 4 * weight_words(g) / kSharedBytesPerCycle;
+  if (plan.blocks == 1) return cycles;
+  const bool pairs = small && p.direction == Direction::kForward;
+  const int64_t words = int64_t{plan.rows} * plan.blocks * plan.units / (pairs ? 2 : 1);
+  if (plan.algorithm == Algorithm::kCluster) {
+    return cycles + kClusterTrip + 4 * words / kClusterBytesPerCycle;
+  }
+  return cycles + kGridTrip + 8 * words / kGridBytesPerCycle;
+}
+
+// A plan and what it costs.
+struct Candidate {
+  Plan plan{};
+  int64_t cycles = std::numeric_limits<int64_t>::max();
+  bool exists() const { return plan.blocks > 0; }
+};
+
+void keep_cheaper(Candidate* best, const Candidate& other) {
+  if (other.exists() && other.cycles < best->cycles) *best = other;
+}
+
+// Device memory of a grid's groups: two slots of words with their flags, one for each value that a
+// block receives in a step. Forward all blocks of a group receive the same.
+size_t mail_bytes(const Problem& p, const Plan& plan) {
+  const bool forward = p.direction == Direction::kForward;
+  const size_t all = static_cast<size_t>(plan.units) * plan.blocks;
+  const size_t words =
+      forward ? (p.precision == Precision::kBFloat16 ? all / 2 : all) : all * plan.blocks;
+  return 2 * sizeof(uint64_t) * words * plan.rows * plan.groups;
+}
+
 // Rows so that all groups run at once if they can; fewer if shared memory asks for it.
-bool divide(const Problem& p, Algorithm algorithm, int blocks, const Request& request, int max_rows,
-            Plan* plan) {
+Candidate share_out(const Problem& p, Algorithm algorithm, int blocks, const Request& request) {
+  Candidate result;
   const int at_once = p.device.processors / blocks;
-  if (at_once == 0) return false;
+  if (at_once == 0) return result;
   const auto batch = std::max<int64_t>(p.batch_size, 1);
   const int64_t wanted = request.rows ? request.rows : (batch + at_once - 1) / at_once;
-  if (wanted > max_rows && !request.rows) return false;
+  if (wanted > kMostRows) return result;
+  Plan plan{};
   bool fits = false;
-  for (int rows = static_cast<int>(wanted); rows >= 1 && !fits; rows = rows > 1 ? rows / 2 : 0) {
-    fits = divide(p, algorithm, blocks, rows, plan);
+  for (int rows = static_cast<int>(wanted); rows >= 1 && !fits; rows /= 2) {
+    fits = divide(p, algorithm, blocks, rows, &plan);
   }
-  if (!fits) return false;
-  const int64_t groups = (batch + plan->rows - 1) / plan->rows;
-  plan->groups = static_cast<int>(
-      algorithm == Algorithm::kCluster ? groups : std::min<int64_t>(groups, at_once));
-  plan->launches = static_cast<int>((groups + plan->groups - 1) / plan->groups);
-  if (algorithm == Algorithm::kGrid) {
-    // Two slots of words with their flags: one for each value that a block receives in a step.
-    const int all = plan->units * plan->blocks;
-    const bool pairs = p.precision == Precision::kBFloat16 && p.direction == Direction::kForward;
-    const size_t words = static_cast<size_t>(pairs ? all / 2 : all) *
-                         (p.direction == Direction::kForward ? 1 : plan->blocks);
-    plan->scratch_bytes = 2 * sizeof(uint64_t) * words * plan->rows * plan->groups;
-  }
-  return true;
+  if (!fits) return result;
+  const int64_t groups = (batch + plan.rows - 1) / plan.rows;
+  const bool is_grid = algorithm == Algorithm::kGrid;
+  plan.groups = static_cast<int>(is_grid ? std::min<int64_t>(groups, at_once) : groups);
+  plan.launches = static_cast<int>((groups + plan.groups - 1) / plan.groups);
+  if (is_grid) plan.scratch_bytes = mail_bytes(p, plan);
+  result.plan = plan;
+  result.cycles = (groups + at_once - 1) / at_once * cycles_of_step(p, plan);
+  return result;
 }
 
-bool try_cluster(const Problem& p, const Request& request, int max_rows, Plan* plan) {
+Candidate best_cluster(const Problem& p, const Request& request) {
+  Candidate best;
   for (const int blocks : kClusterSizes) {
     if (blocks > p.device.largest_cluster || (request.blocks && blocks != request.blocks)) continue;
-    if (divide(p, Algorithm::kCluster, blocks, request, max_rows, plan)) return true;
+    if (blocks > 8 && best.exists()) break;
+    keep_cheaper(&best, share_out(p, Algorithm::kCluster, blocks, request));
   }
-  return false;
+  return best;
 }
 
-// The fewest units a block that the chip has processors for: the shortest steps. With rows for
-// several groups, twice the units and so on, as long as a group then has fewer rows.
-bool try_grid(const Problem& p, const Request& request, int max_rows, Plan* plan) {
-  if (request.blocks) return divide(p, Algorithm::kGrid, request.blocks, request, max_rows, plan);
+// From the fewest units a block that the chip has processors for, doubling.
+Candidate best_grid(const Problem& p, const Request& request) {
+  if (request.blocks) return share_out(p, Algorithm::kGrid, request.blocks, request);
+  Candidate best;
   const int least = std::max(2, ceil_div(p.hidden_size, p.device.processors));
-  bool found = false;
-  for (int units = least + least % 2; units <= p.hidden_size + 1; units *= 2) {
-    Plan next{};
+  for (int units = least + least % 2; units < 2 * p.hidden_size; units *= 2) {
     const int blocks = ceil_div(p.hidden_size, units);
-    if (!divide(p, Algorithm::kGrid, blocks, request, max_rows, &next)) continue;
-    if (found && next.rows * next.launches >= plan->rows * plan->launches) break;
-    *plan = next;
-    found = true;
+    keep_cheaper(&best, share_out(p, Algorithm::kGrid, blocks, request));
   }
-  return found;
+  return best;
 }
 
-bool try_persistent(const Problem& p, Algorithm algorithm, const Request& request, int max_rows,
-                    Plan* plan) {
-  return algorithm == Algorithm::kCluster ? try_cluster(p, request, max_rows, plan)
-                                          : try_grid(p, request, max_rows, plan);
+// What steps.cu does with its tiles.
+Candidate in_steps(const Problem& p) {
+  Candidate result;
+  result.plan.algorithm = Algorithm::kSteps;
+  const bool small = p.precision == Precision::kBFloat16;
+  const bool forward = p.direction == Direction::kForward;
+  const int64_t hidden = p.hidden_size, depth = forward ? hidden : kNumGates * hidden;
+  const int item = small ? 2 : p.precision == Precision::kFloat64 ? 8 : 4;
+  int64_t cycles = kNumGates * hidden * hidden * item / kL2BytesPerCycle;
+  if (p.batch_size <= 16) {
+    cycles += depth / 16 * kNarrowLatency;
+  } else {
+    const int units = forward ? 16 : 32, columns = forward ? 64 : 32;
+    const int64_t blocks = ((hidden + units - 1) / units) * ((p.batch_size + 63) / 64);
+    const int64_t waves = (blocks + p.device.processors - 1) / p.device.processors;
+    cycles += waves * depth * columns / 4 * (small ? kMatrixCycles : kWideCycles);
+  }
+  result.cycles = kLaunch + cycles;
+  return result;
+}
+
+Candidate best_of(const Problem& p, Algorithm algorithm, const Request& request) {
+  if (algorithm == Algorithm::kSteps || p.precision == Precision::kFloat64) return in_steps(p);
+  return algorithm == Algorithm::kCluster ? best_cluster(p, request) : best_grid(p, request);
 }
 
 }  // namespace
 
 Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int64_t hidden_size,
                const Device& device, const Request& request) {
-  Plan steps{};
-  steps.algorithm = Algorithm::kSteps;
-  if (request.algorithm == Algorithm::kSteps) return steps;
-  const bool forced = request.algorithm != Algorithm::kAuto;
-  const std::string name = request.algorithm == Algorithm::kCluster ? "cluster" : "grid";
-  if (precision == Precision::kFloat64) {
-    if (forced)
-      throw std::invalid_argument("algorithm: got " + name + ", expected steps for float64");
-    return steps;
-  }
   constexpr int64_t kLargest = 1 << 14;  // what is larger fits no chip
-  Plan plan{};
-  if (hidden_size <= kLargest) {
-    const Problem p{precision, direction, batch_size, static_cast<int>(hidden_size), device};
-    if (forced) {
-      if (try_persistent(p, request.algorithm, request, 1 << 20, &plan)) return plan;
+  const bool huge = hidden_size > kLargest || batch_size > int64_t{kMostRows} << 8;
+  const Problem p{precision, direction, batch_size,
+                  static_cast<int>(std::min(hidden_size, kLargest)), device};
+  if (request.algorithm == Algorithm::kAuto) {
+    Candidate best = in_steps(p);
+    if (huge) return best.plan;
+    for (const Algorithm algorithm : {Algorithm::kGrid, Algorithm::kCluster}) {
+      keep_cheaper(&best, best_of(p, algorithm, request));
     }
-    for (const Rule& rule : kRules) {
-      if (forced || rule.precision != precision || hidden_size > rule.max_hidden) continue;
-      if (try_persistent(p, rule.algorithm, request, rule.max_rows, &plan)) return plan;
-    }
+    return best.plan;
   }
-  if (forced) {
+  const std::string name = request.algorithm == Algorithm::kCluster ? "cluster" : "grid";
+  const bool in_one_launch = request.algorithm != Algorithm::kSteps;
+  if (in_one_launch && precision == Precision::kFloat64) {
+    throw std::invalid_argument("algorithm: got " + name + ", expected steps for float64");
+  }
+  const Candidate found =
+      in_one_launch && huge ? Candidate{} : best_of(p, request.algorithm, request);
+  if (in_one_launch && !found.exists()) {
     throw std::invalid_argument("algorithm: got " + name + " with " + std::to_string(hidden_size) +
-                                " units, whose weights do not fit on this chip; expected steps");
+                                " units and a batch of " + std::to_string(batch_size) +
+                                ", which do not fit on this chip; expected steps");
   }
-  return steps;
+  return found.plan;
 }
 
 }  // namespace cuda
