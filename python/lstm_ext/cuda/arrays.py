@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     device: int
     owner: str  # "torch" or "cupy"
     cupy: Any
-    bfloat16: Any = None  # CuPy's dtype, if that was given
+    bfloat16: Any = None  # CuPy's dtype, if x has it; else results are bits or torch's
 
     @property
     def stored(self) -> Any:
@@ -71,7 +71,7 @@ def kind_of(x: Any, cupy: Any) -> Kind:
     if name not in _DTYPES:
         raise TypeError(f"x: got an array of {name}, expected {', '.join(_DTYPES)}")
     owner = "torch" if _is_tensor(x) else "cupy"
-    own_dtype = x.dtype if owner == "cupy" and name == "bfloat16" else None
+    own_dtype = x.dtype if isinstance(x, cupy.ndarray) and name == "bfloat16" else None
     return Kind(name, int(array.device.id), owner, cupy, own_dtype)
 
 
