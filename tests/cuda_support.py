@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.machinery
 import importlib.util
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from build_support import SOURCE, compiler_for
@@ -45,10 +48,11 @@ H200 = {"capability": 90, "processors": 132, "shared_bytes": 232448, "largest_cl
 A100 = {"capability": 80, "processors": 108, "shared_bytes": 166912, "largest_cluster": 1}
 
 
-def build_emulation(folder: Path) -> Any:
-    """Compile the module `_cuda` for the emulator and import it."""
-    import pybind11
-
+@functools.cache
+def emulation() -> Any:
+    """Compile the module `_cuda` for the emulator and import it, once in a process."""
+    pybind11 = pytest.importorskip("pybind11", reason="needs pybind11 to build the emulator")
+    folder = Path(_folder.name)
     includes = [EMULATION, SOURCE / "csrc", pybind11.get_include(), sysconfig.get_path("include")]
     flags = FLAGS + [f"-I{path}" for path in includes]
     compiler = compiler_for("baseline")
@@ -67,6 +71,9 @@ def build_emulation(folder: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+_folder = tempfile.TemporaryDirectory(prefix="lstm_ext_emulation")
 
 
 class DeviceArray(np.ndarray):

@@ -64,14 +64,14 @@ class ClusterExchange {
 
   LSTM_EXT_DEVICE explicit ClusterExchange(const Mailbox& box) : box_(box) {}
 
-  // Before the first send, and after the last wait: no block begins early or leaves early.
+  // Before the first send, since no peer may send before a block has made its arrivals, and after
+  // the last wait: to a block that gave up and left, others might still send.
   LSTM_EXT_DEVICE void begin() {
     if (box_.peers == 1) return sync_block();
     if (thread_index() == 0) {
       arrival_init(&box_.arrivals[0]);
       arrival_init(&box_.arrivals[1]);
     }
-    sync_block();
     sync_cluster();
   }
   LSTM_EXT_DEVICE void end() {

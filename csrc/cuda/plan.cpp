@@ -79,7 +79,7 @@ int64_t cycles_of_step(const Problem& p, const Plan& plan) {
     cycles += int64_t{plan.rows} * g.threads * (g.deep ? 2 : 1) * kHeldWords / kLanes;
   }
   cycles += int64_t{passes} * 4 * weight_words(g) / kSharedBytesPerCycle;
-  if (plan.blocks == 1) return cycles;
+  if (plan.blocks == 1 && plan.algorithm == Algorithm::kCluster) return cycles;
   const bool pairs = small && p.direction == Direction::kForward;
   const int64_t words = int64_t{plan.rows} * plan.blocks * plan.units / (pairs ? 2 : 1);
   if (plan.algorithm == Algorithm::kCluster) {
@@ -192,7 +192,7 @@ Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int
   if (request.algorithm == Algorithm::kAuto) {
     Candidate best = in_steps(p);
     if (huge) return best.plan;
-    for (const Algorithm algorithm : {Algorithm::kGrid, Algorithm::kCluster}) {
+    for (const Algorithm algorithm : {Algorithm::kCluster, Algorithm::kGrid}) {
       keep_cheaper(&best, best_of(p, algorithm, request));
     }
     return best.plan;

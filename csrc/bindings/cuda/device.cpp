@@ -101,7 +101,9 @@ py::dict describe(const BoundPlan& bound) {
 }  // namespace
 
 void add_cuda_device(py::module_& module) {
-  py::class_<BoundPlan>(module, "Plan", "Which kernels compute a call, and how it is divided.")
+  // Local: the emulator of the tests has a type of this name too.
+  py::class_<BoundPlan>(module, "Plan", py::module_local(),
+                        "Which kernels compute a call, and how it is divided.")
       .def_property_readonly("algorithm",
                              [](const BoundPlan& p) { return name_of(p.plan.algorithm); })
       .def_property_readonly("scratch_bytes",

@@ -92,19 +92,36 @@ void deliver_some() {
   }
 }
 
+// Holds one block back now and then, and half of them at first. Returns whether it did.
+bool hold_some(long turn) {
+  if (settings().order != Order::kRandom || (turn > 1 && machine.random() % 8)) return false;
+  for (const auto& fiber : machine.fibers) {
+    const bool chosen = turn == 1 ? machine.random() % 2 : machine.random() % 16 == 0;
+    if (fiber->index == 0 && chosen) {
+      fiber->block->held_until = turn + static_cast<long>(machine.random() % 64);
+    }
+  }
+  return true;
+}
+
 void schedule() {
   std::vector<size_t> order(machine.fibers.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   if (settings().order == Order::kReverse) std::reverse(order.begin(), order.end());
   size_t left = order.size();
+  long turn = 0;
   while (left > 0 && machine.error.empty()) {
     if (settings().order == Order::kRandom) {
       std::shuffle(order.begin(), order.end(), machine.random);
     }
-    bool progress = false;
+    bool progress = hold_some(++turn);
     for (const size_t index : order) {
       Fiber& fiber = *machine.fibers[index];
       if (fiber.done || (fiber.waits_for && *fiber.waits_for == fiber.generation)) continue;
+      if (fiber.block->held_until > turn) {
+        progress = true;
+        continue;
+      }
       fiber.waits_for = nullptr;
       resume(fiber, index);
       progress = true;

@@ -51,6 +51,7 @@ struct Block {
   bool any = false, result = false;
   int kind = 0;  // of the barrier that threads have begun to arrive at
   int live = 0;
+  long held_until = 0;  // random order: no thread runs before this turn
   std::vector<unsigned char> memory;
   unsigned char* shared;
   std::vector<Warp> warps;
