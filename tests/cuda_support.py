@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,9 @@ class DeviceArray(np.ndarray):
     """A NumPy array that says it is on a device, as CuPy's arrays do."""
 
     device = types.SimpleNamespace(id=0)
+
+    def get(self) -> Array:
+        return np.array(self)
 
     @property
     def data(self) -> Any:  # type: ignore[override]
@@ -151,13 +155,31 @@ def _gemm_ex(
     out[...] = product if c_type == 0 else to_bfloat16(product)
 
 
+class _Device(contextlib.nullcontext[None]):
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.id, self.attributes = number, {"L2CacheSize": 1000}
+
+
+class _Event:
+    time = 0.0
+
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
 def fake_cupy() -> types.ModuleType:
     """Return what lstm_ext.cuda uses of CuPy, over NumPy."""
     cupy = types.ModuleType("cupy")
     cupy.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     cupy.ndarray = DeviceArray  # type: ignore[attr-defined]
     cupy.empty = _allocate  # type: ignore[attr-defined]
-    cupy.asarray = _from_interface  # type: ignore[attr-defined]
+    cupy.asarray = (  # type: ignore[attr-defined]
+        lambda a: to_device(a) if type(a) is np.ndarray else _from_interface(a)
+    )
     cupy.empty_like = lambda a: _allocate(a.shape, a.dtype)  # type: ignore[attr-defined]
     cupy.zeros = lambda s, d: to_device(np.zeros(s, d))  # type: ignore[attr-defined]
     cupy.full = lambda s, v, d: to_device(np.full(s, v, d))  # type: ignore[attr-defined]
@@ -167,7 +189,9 @@ def fake_cupy() -> types.ModuleType:
         lambda a: a if a.flags.c_contiguous else to_device(a)
     )
     cupy.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
-        Device=lambda device: contextlib.nullcontext(),
+        Device=_Device,
+        Event=_Event,
+        get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
         get_current_stream=lambda: types.SimpleNamespace(ptr=0),
         device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
         runtime=types.SimpleNamespace(deviceSynchronize=lambda: None),
@@ -227,7 +251,7 @@ class Emulated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
-    def plan(self, dtype: str, direction: str, batch: int, units: int, algorithm: str) -> Any:
+    def plan(self, dtype: str, direction: str, batch: int, units: int, _: str = "") -> Any:
         s = self._split
         return self._native.plan(dtype, direction, batch, units, s.algorithm, s.blocks, s.rows)
 

@@ -110,8 +110,10 @@ def test_weights_that_registers_cannot_hold(
 def test_the_same_bits_in_any_order_of_threads(
     algorithm: str, dtype: str, native: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = problems_of(dtype, (7, 5, 2, 22), 1)[0]
-    split = Split(algorithm, 0 if algorithm == "steps" else 4, 3)
+    # Of the tiles of "steps" there are two in every direction.
+    size, blocks = ((67, 2, 2, 35), 0) if algorithm == "steps" else ((7, 5, 2, 22), 4)
+    problem = problems_of(dtype, size, 1)[0]
+    split = Split(algorithm, blocks, 0 if algorithm == "steps" else 3)
     with emulating(native, split, monkeypatch):
         expected = run_emulated(problem, dtype)
     orders = [("reverse", 0), *(("random", seed) for seed in range(6))]
