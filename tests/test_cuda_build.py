@@ -36,7 +36,15 @@ def supported(compiler: str) -> list[str]:
 
 def compile_cuda(compiler: str, source: Path, options: list[str], made: Path) -> str:
     """Compile a file and return what the compiler reports."""
-    command = [compiler, "-std=c++17", f"-I{SOURCE / 'csrc'}", *options, "-o", str(made)]
+    command = [
+        compiler,
+        "-std=c++17",
+        "-fmad=false",
+        f"-I{SOURCE / 'csrc'}",
+        *options,
+        "-o",
+        str(made),
+    ]
     result = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr, result.stderr

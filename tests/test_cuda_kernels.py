@@ -41,7 +41,10 @@ DIVISIONS: list[tuple[Size, list[Split]]] = [
             Split("grid", 19, 5),
         ],
     ),
-    ((19, 2, 3, 33), [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10)]),
+    (  # the last: more groups than run at once
+        (19, 2, 3, 33),
+        [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10), Split("grid", 33, 2)],
+    ),
     ((67, 2, 2, 18), [Split("steps"), Split("cluster", 1, 33), Split("grid", 2, 34)]),
 ]
 # As many weights as need the shared memory too.

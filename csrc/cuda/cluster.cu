@@ -18,11 +18,14 @@ template void backward_in_clusters(const Backward<float>&, const Execution&);
 template void backward_in_clusters(const Backward<BFloat16>&, const Execution&);
 
 int largest_cluster(const Chip& chip) {
-  if (chip.capability < 90) return 1;
-  Launch launch{16, 1, kMaxThreads, static_cast<size_t>(chip.shared_bytes), 16, false, nullptr};
-  return resident_clusters(launch, &persistent_forward<FloatMultiplier<true>, ClusterExchange>) > 0
-             ? 16
-             : 8;
+  const auto kernel = &persistent_forward<FloatMultiplier<true>, ClusterExchange>;
+  if (chip.capability < 90 || compiled_for(kernel) < 90) return 1;
+  const auto shared_bytes = static_cast<size_t>(chip.shared_bytes);
+  for (const int blocks : {16, 8, 4, 2}) {
+    const Launch launch{blocks, 1, kMaxThreads, shared_bytes, blocks, false, nullptr};
+    if (resident_clusters(launch, kernel) > 0) return blocks;
+  }
+  return 1;
 }
 
 }  // namespace cuda

@@ -212,6 +212,14 @@ int resident_clusters(const Launch& launch, void (*kernel)(P...)) {
   return count;
 }
 
+// The architecture that the code of a kernel was made for, as 90: 9.0; what runs may be newer.
+template <class... P>
+int compiled_for(void (*kernel)(P...)) {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kernel), "kernel");
+  return attributes.ptxVersion;
+}
+
 inline void zero(void* p, size_t bytes, Stream stream) {
   check(cudaMemsetAsync(p, 0, bytes, static_cast<cudaStream_t>(stream)), "memset");
 }

@@ -44,8 +44,9 @@ class BackwardBlock {
     read_state();
     exchange_.begin();
     for (int64_t s = 0; s < call_.seq_len; ++s) {
+      const Kept early = kept(s, thread_index() / kAdders);
       if (s > 0) receive(s);
-      undo_cells(s);
+      undo_cells(s, early);
       sync_block();
       multiplier_.multiply(in_, at_.rows, parts_);
       sync_block();
@@ -101,8 +102,28 @@ class BackwardBlock {
     return lost_ ? not_a_number() : sum;
   }
 
+  // What the forward pass kept of own unit i (row, unit), and the gradient of its output. Read
+  // before a wait, it is there after it.
+  struct Kept {
+    float gates[kNumGates];
+    float c, c_prev, d_h;
+  };
+  LSTM_EXT_DEVICE Kept kept(int64_t s, int i) const {
+    if (i >= at_.rows * share_.units || unit_of(i) >= call_.hidden_size) return {};
+    const int64_t step = call_.seq_len - 1 - s, hidden = call_.hidden_size, unit = unit_of(i);
+    const int64_t at = row_of(step, i);
+    const S* gates = call_.gates + kNumGates * at + unit;
+    const float c_prev = step > 0 ? call_.cells[at - call_.batch_size * hidden + unit]
+                                  : read_or_zero(call_.c0, state_index(i));
+    return {
+        {widen(gates[0]), widen(gates[hidden]), widen(gates[2 * hidden]), widen(gates[3 * hidden])},
+        call_.cells[at + unit],
+        c_prev,
+        upstream(call_, step, at_.first_row + i / share_.units, unit)};
+  }
+
   // kAdders lanes a unit and row: all compute the cell, the first four write a gate each.
-  LSTM_EXT_DEVICE void undo_cells(int64_t s) {
+  LSTM_EXT_DEVICE void undo_cells(int64_t s, const Kept& early) {
     const int own = at_.rows * share_.units;
     const int lane = thread_index() % kAdders, stride = thread_count() / kAdders;
     for (int i = thread_index() / kAdders; i < ceil_units(own); i += stride) {
@@ -114,31 +135,21 @@ class BackwardBlock {
       } else if (exists) {
         d_h = read_or_zero(call_.d_h, state_index(i));
       }
-      const int64_t step = call_.seq_len - 1 - s;
       CellGradient<Number<float>> gradient{};
-      if (exists) gradient = gradient_of(step, i, d_h, d_cell);
+      if (exists) {
+        const Kept k = i == thread_index() / kAdders ? early : kept(s, i);
+        gradient =
+            cell_backward(gates_of(k.gates), Number<float>{k.c}, Number<float>{k.c_prev},
+                          Number<float>{d_h + k.d_h}, Number<float>{d_cell}, Number<float>{1});
+      }
       sync_warp();  // d_gates may be gates, and each lane overwrites what others have read
-      if (exists) write(step, i, lane, gradient);
+      if (exists) write(call_.seq_len - 1 - s, i, lane, gradient);
     }
   }
 
   // Of (T, B, H) arrays; times 4 of (T, B, 4H).
   LSTM_EXT_DEVICE int64_t row_of(int64_t step, int i) const {
     return (step * call_.batch_size + at_.first_row + i / share_.units) * call_.hidden_size;
-  }
-
-  LSTM_EXT_DEVICE CellGradient<Number<float>> gradient_of(int64_t step, int i, float d_h,
-                                                          float d_cell) const {
-    const int64_t hidden = call_.hidden_size, unit = unit_of(i), at = row_of(step, i);
-    const S* gates = call_.gates + kNumGates * at + unit;
-    const float active[] = {widen(gates[0]), widen(gates[hidden]), widen(gates[2 * hidden]),
-                            widen(gates[3 * hidden])};
-    const float c_prev = step > 0 ? call_.cells[at - call_.batch_size * hidden + unit]
-                                  : read_or_zero(call_.c0, state_index(i));
-    d_h += upstream(call_, step, at_.first_row + i / share_.units, unit);
-    return cell_backward(gates_of(active), Number<float>{call_.cells[at + unit]},
-                         Number<float>{c_prev}, Number<float>{d_h}, Number<float>{d_cell},
-                         Number<float>{1});
   }
 
   LSTM_EXT_DEVICE void write(int64_t step, int i, int lane,

@@ -107,9 +107,12 @@ class ForwardBlock {
     return kNumGates * row_of(step, i.row) + i.gate * call_.hidden_size + at_.first_unit + i.own;
   }
 
+  // What a gate is without the recurrent part. Read before a wait, it is there after it.
   LSTM_EXT_DEVICE float projected(int64_t step, int index) const {
     const Item i = item(index);
-    return i.exists ? call_.projected[gate_index(step, i)] : 0.0f;
+    if (!i.exists) return 0.0f;
+    return call_.projected[gate_index(step, i)] +
+           read_or_zero(call_.bias, i.gate * call_.hidden_size + at_.first_unit + i.own);
   }
 
   LSTM_EXT_DEVICE void apply_gates(int64_t step, float early) {
@@ -117,10 +120,7 @@ class ForwardBlock {
     for (int index = thread_index(); index < ceil_warp(items); index += threads) {
       const Item i = item(index);
       float z = index < threads ? early : projected(step, index);
-      if (i.exists) {
-        z += read_or_zero(call_.bias, i.gate * call_.hidden_size + at_.first_unit + i.own);
-        z += multiplier_.sum(parts_, i.row, i.own * kNumGates + i.gate);
-      }
+      if (i.exists) z += multiplier_.sum(parts_, i.row, i.own * kNumGates + i.gate);
       const Number<float> own{z};
       const float active = i.gate == kCandidate ? tanh(own).v : sigmoid(own).v;
       const int first = thread_index() % kWarp - i.gate;

@@ -163,6 +163,10 @@ int resident_clusters(const Launch& launch, void (*)(P...)) {
   return launch.cluster <= emulation::settings().chip.largest_cluster;
 }
 
+template <class... P>
+int compiled_for(void (*)(P...)) {
+  return emulation::settings().chip.capability;
+}
 inline void zero(void* p, size_t bytes, Stream) { std::memset(p, 0, bytes); }
 inline void copy(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 
