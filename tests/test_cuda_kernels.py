@@ -43,7 +43,7 @@ DIVISIONS: list[tuple[Size, list[Split]]] = [
     ),
     (  # the last: more groups than run at once
         (19, 2, 3, 33),
-        [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10), Split("grid", 33, 2)],
+        [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10), Split("grid", 33, 4)],
     ),
     ((67, 2, 2, 18), [Split("steps"), Split("cluster", 1, 33), Split("grid", 2, 34)]),
 ]
