@@ -41,10 +41,8 @@ DIVISIONS: list[tuple[Size, list[Split]]] = [
             Split("grid", 19, 5),
         ],
     ),
-    (  # the last: more groups than run at once
-        (19, 2, 3, 33),
-        [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10), Split("grid", 33, 4)],
-    ),
+    ((19, 2, 3, 33), [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10)]),
+    ((35, 2, 2, 34), [Split("steps")]),
     ((67, 2, 2, 18), [Split("steps"), Split("cluster", 1, 33), Split("grid", 2, 34)]),
 ]
 # As many weights as need the shared memory too.
@@ -106,6 +104,15 @@ def test_weights_that_registers_cannot_hold(
     with emulating(native, split, monkeypatch):
         found = [run_emulated(problem, dtype) for problem in problems]
     assert_accurate(dtype, problems, found)
+
+
+def test_more_groups_than_run_at_once(native: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, split = (9, 2, 2, 34), Split("grid", 34, 2)
+    assert native.plan("float32", "forward", 9, 34, *split[:3]).describe()["launches"] == 2
+    problems = problems_of("float32", size, 2)
+    with emulating(native, split, monkeypatch):
+        found = [run_emulated(problem, "float32") for problem in problems]
+    assert_accurate("float32", problems, found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -146,17 +146,15 @@ class ForwardBlock {
     reinterpret_cast<S*>(own_)[index] = narrow<S>(state.h.v);
   }
 
+  // Each word to each peer, beginning at the own one, so that not all send to the same at once.
   LSTM_EXT_DEVICE void send(int64_t step) {
     const int own = M::words(share_.units), all = own * share_.blocks;
+    const int words = at_.rows * own, copies = X::kPublic ? 1 : share_.blocks;
     exchange_.sent(step);
-    for (int i = thread_index(); i < at_.rows * own; i += thread_count()) {
-      const int row = i / own, word = at_.rank * own + i % own;
+    for (int i = thread_index(); i < words * copies; i += thread_count()) {
+      const int row = i % words / own, word = at_.rank * own + i % own;
       const int place = X::kInPlace ? multiplier_.word(row, word) : row * all + word;
-      const int peers = X::kPublic ? 1 : share_.blocks;
-      for (int peer = 0; peer < peers; ++peer) {
-        const int to = (at_.rank + peer) % share_.blocks;  // not all to the same one at once
-        exchange_.send(step, to, place, own_[i]);
-      }
+      exchange_.send(step, (at_.rank + i / words) % share_.blocks, place, own_[i % words]);
     }
   }
 

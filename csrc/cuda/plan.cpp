@@ -148,7 +148,7 @@ Candidate best_grid(const Problem& p, const Request& request) {
   if (request.blocks) return share_out(p, Algorithm::kGrid, request.blocks, request);
   Candidate best;
   const int least = std::max(2, ceil_div(p.hidden_size, p.device.processors));
-  for (int units = least + least % 2; units < 2 * p.hidden_size; units *= 2) {
+  for (int units = least + least % 2; units <= 2 * p.hidden_size; units *= 2) {
     const int blocks = ceil_div(p.hidden_size, units);
     keep_cheaper(&best, share_out(p, Algorithm::kGrid, blocks, request));
   }

@@ -1,6 +1,6 @@
 // Backward, a launch a step: the gradient of h_t is one product of the gradients of z_{t+1} with
 // w_hhᵀ, and the thread that has it undoes the cell of step t. Step -1 leaves the gradient of h0.
-// The tiles are those of steps_forward.hpp, 64 rows by 32 units in the wide ones.
+// The kernels are those of steps_forward.hpp, with 32 units in the wide ones.
 #pragma once
 
 #include "cuda/steps_forward.hpp"
@@ -87,34 +87,53 @@ step_backward_narrow(const Backward<S> call, const int64_t step) {
 }
 
 // A thread: 4 rows by 2 units.
-template <class S>
-LSTM_EXT_KERNEL(kWideThreads)
+template <class S, int kRows>
+LSTM_EXT_KERNEL(4 * kRows)
 step_backward_wide(const Backward<S> call, const int64_t step) {
   using A = Computing<S>;
   LSTM_EXT_SHARED_MEMORY(memory);
-  constexpr int kUnitStride = kBackUnits + 1, kRowStride = kWideRows + 4;
+  constexpr int kThreads = 4 * kRows;
+  constexpr int kOwnD = kWideDepth * kRows / kThreads, kOwnW = kWideDepth * kBackUnits / kThreads;
+  constexpr int kUnitStride = kBackUnits + 1, kRowStride = kRows + 4;
   auto* d_tile = reinterpret_cast<A*>(memory);   // [j][row]
   A* w_tile = d_tile + kWideDepth * kRowStride;  // [j][unit]
   const int64_t hidden = call.hidden_size, batch = call.batch_size;
   const int64_t first_unit = int64_t{block_index()} * kBackUnits;
-  const int64_t first_row = int64_t{block_index_y()} * kWideRows;
+  const int64_t first_row = int64_t{block_index_y()} * kRows;
   const NextStep<S> next(call, step);
-  const int own = thread_index() % 16, rows = thread_index() / 16 * 4;
-  A sums[4][2] = {};
-  for (int64_t j0 = 0; j0 < next.columns; j0 += kWideDepth) {
-    for (int i = thread_index(); i < kWideDepth * kWideRows; i += kWideThreads) {
-      const int64_t row = first_row + i / kWideDepth, j = j0 + i % kWideDepth;
+  const int thread = thread_index(), own = thread % 16, rows = thread / 16 * 4;
+  A next_d[kOwnD], next_w[kOwnW];
+  const auto fetch = [&](int64_t j0) {
+#pragma unroll
+    for (int i = 0; i < kOwnD; ++i) {
+      const int at = thread + i * kThreads;
+      const int64_t row = first_row + at / kWideDepth, j = j0 + at % kWideDepth;
       const bool exists = row < batch && j < next.columns;
-      d_tile[i % kWideDepth * kRowStride + i / kWideDepth] =
-          exists ? widen(next.d_z[row * next.columns + j]) : A(0);
+      next_d[i] = exists ? widen(next.d_z[row * next.columns + j]) : A(0);
     }
-    for (int i = thread_index(); i < kWideDepth * kBackUnits; i += kWideThreads) {
-      const int64_t unit = first_unit + i / kWideDepth, j = j0 + i % kWideDepth;
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread + i * kThreads;
+      const int64_t unit = first_unit + at / kWideDepth, j = j0 + at % kWideDepth;
       const bool exists = unit < hidden && j < next.columns;
-      w_tile[i % kWideDepth * kUnitStride + i / kWideDepth] =
-          exists ? widen(call.w_hh[unit * next.columns + j]) : A(0);
+      next_w[i] = exists ? widen(call.w_hh[unit * next.columns + j]) : A(0);
+    }
+  };
+  A sums[4][2] = {};
+  if (next.columns > 0) fetch(0);
+  for (int64_t j0 = 0; j0 < next.columns; j0 += kWideDepth) {
+#pragma unroll
+    for (int i = 0; i < kOwnD; ++i) {
+      const int at = thread + i * kThreads;
+      d_tile[at % kWideDepth * kRowStride + at / kWideDepth] = next_d[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread + i * kThreads;
+      w_tile[at % kWideDepth * kUnitStride + at / kWideDepth] = next_w[i];
     }
     sync_block();
+    if (j0 + kWideDepth < next.columns) fetch(j0 + kWideDepth);
 #pragma unroll
     for (int j = 0; j < kWideDepth; ++j) {
       const auto d = *reinterpret_cast<const Four<A>*>(d_tile + j * kRowStride + rows);
@@ -134,30 +153,43 @@ step_backward_wide(const Backward<S> call, const int64_t step) {
   }
 }
 
-// A warp: 16 rows by 32 units, as 4 fragments of 8.
+// A warp: 16 rows by 16 units, as 2 fragments of 8.
 LSTM_EXT_KERNEL(kMatrixThreads)
 step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
   LSTM_EXT_SHARED_MEMORY(memory);
-  constexpr int kTiles = kBackUnits / 8;
+  constexpr int kTiles = 2;
   auto* d_tile = reinterpret_cast<uint16_t*>(memory);     // [row][j]
   uint16_t* w_tile = d_tile + kWideRows * kMatrixStride;  // [unit][j]
   const int64_t first_unit = int64_t{block_index()} * kBackUnits;
   const int64_t first_row = int64_t{block_index_y()} * kWideRows;
   const NextStep<BFloat16> next(call, step);
-  const int lane = thread_index() % kWarp, warp_row = thread_index() / kWarp * 16;
-  float sums[kTiles][4] = {};
-  for (int64_t j0 = 0; j0 < next.columns; j0 += kMatrixDepth) {
-    for (int i = thread_index(); i < (kWideRows + kBackUnits) * kMatrixDepth; i += kMatrixThreads) {
-      const int line = i / kMatrixDepth, j = i % kMatrixDepth;
+  const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
+  const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8 * kTiles;
+  constexpr int kOwn = (kWideRows + kBackUnits) * kMatrixDepth / kMatrixThreads;
+  uint16_t ahead[kOwn];
+  const auto fetch = [&](int64_t j0) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int at = thread_index() + i * kMatrixThreads, line = at / kMatrixDepth;
       const bool is_weight = line >= kWideRows;
       const int64_t from = is_weight ? first_unit + line - kWideRows : first_row + line;
       const int64_t end = is_weight ? call.hidden_size : call.batch_size;
+      const int64_t j = j0 + at % kMatrixDepth;
       const BFloat16* source = is_weight ? call.w_hh : next.d_z;
-      const bool exists = from < end && j0 + j < next.columns;
-      d_tile[line * kMatrixStride + j] =
-          exists ? source[from * next.columns + j0 + j].bits : uint16_t{0};
+      const bool exists = from < end && j < next.columns;
+      ahead[i] = exists ? source[from * next.columns + j].bits : uint16_t{0};
+    }
+  };
+  float sums[kTiles][4] = {};
+  if (next.columns > 0) fetch(0);
+  for (int64_t j0 = 0; j0 < next.columns; j0 += kMatrixDepth) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int at = thread_index() + i * kMatrixThreads;
+      d_tile[at / kMatrixDepth * kMatrixStride + at % kMatrixDepth] = ahead[i];
     }
     sync_block();
+    if (j0 + kMatrixDepth < next.columns) fetch(j0 + kMatrixDepth);
 #pragma unroll
     for (int j = 0; j < kMatrixDepth; j += 16) {
       const auto* x = reinterpret_cast<const uint32_t*>(
@@ -167,7 +199,7 @@ step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         const auto* w = reinterpret_cast<const uint32_t*>(
-            w_tile + (tile * 8 + lane / 4) * kMatrixStride + j + lane % 4 * 2);
+            w_tile + (warp_unit + tile * 8 + lane / 4) * kMatrixStride + j + lane % 4 * 2);
         multiply_fragments(sums[tile], a, w[0], w[4]);
       }
     }
@@ -177,7 +209,7 @@ step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
   for (int i = 0; i < 4 * kTiles; ++i) {
     const int j = i % 4;
     finish_backward(call, step, first_row + warp_row + lane / 4 + j / 2 * 8,
-                    first_unit + i / 4 * 8 + lane % 4 * 2 + j % 2, sums[i / 4][j]);
+                    first_unit + warp_unit + i / 4 * 8 + lane % 4 * 2 + j % 2, sums[i / 4][j]);
   }
 }
 

@@ -2,7 +2,10 @@
 // thread, which applies them. For every type, shape and chip.
 //
 //   narrow  4 rows; the threads of a block divide k, and add their parts in its order
-//   wide    64 rows; tiles of h and w_hh in shared memory, in bfloat16 for the matrix units
+//   wide    32 or 64 rows; tiles of h and w_hh in shared memory, while the next ones are on their
+//   way
+//           to registers
+//   matrix  the same for the matrix units, in bfloat16, 64 rows
 #pragma once
 
 #include "cuda/cell.hpp"
@@ -16,10 +19,9 @@ constexpr int kNarrowSlices = 16;
 constexpr int kNarrowThreads = kStepUnits * kNarrowSlices;
 constexpr int kWideRows = 64;
 constexpr int kWideDepth = 16;
-constexpr int kWideThreads = 256;
 constexpr int kMatrixDepth = 32;
 constexpr int kMatrixStride = kMatrixDepth + 8;  // rows of a fragment in different banks
-constexpr int kMatrixThreads = 128;
+constexpr int kMatrixThreads = 256;
 
 template <class A>
 struct alignas(16) Four {
@@ -98,37 +100,55 @@ step_forward_narrow(const Forward<S> call, const int64_t step) {
 }
 
 // A thread: 4 rows by the 4 gates of a unit.
-template <class S>
-LSTM_EXT_KERNEL(kWideThreads)
+template <class S, int kRows>
+LSTM_EXT_KERNEL(4 * kRows)
 step_forward_wide(const Forward<S> call, const int64_t step) {
   using A = Computing<S>;
   LSTM_EXT_SHARED_MEMORY(memory);
+  constexpr int kThreads = 4 * kRows, kColumns = kNumGates * kStepUnits;
+  constexpr int kOwnH = kWideDepth * kRows / kThreads, kOwnW = kWideDepth * kColumns / kThreads;
   auto* h_tile = reinterpret_cast<A*>(memory);  // [k][row]
-  A* w_tile = h_tile + kWideDepth * kWideRows;  // [k][unit][gate]
+  A* w_tile = h_tile + kWideDepth * kRows;      // [k][unit][gate]
   const int64_t hidden = call.hidden_size, batch = call.batch_size;
   const int64_t first_unit = int64_t{block_index()} * kStepUnits;
-  const int64_t first_row = int64_t{block_index_y()} * kWideRows;
+  const int64_t first_row = int64_t{block_index_y()} * kRows;
   const S* h = call.hidden + step * batch * hidden;
-  const int own = thread_index() % kStepUnits, rows = thread_index() / kStepUnits * 4;
-  A sums[4][kNumGates] = {};
-  for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
-    for (int i = thread_index(); i < kWideDepth * kWideRows; i += kWideThreads) {
-      const int64_t row = first_row + i / kWideDepth, k = k0 + i % kWideDepth;
-      const bool exists = row < batch && k < hidden;
-      h_tile[i % kWideDepth * kWideRows + i / kWideDepth] =
-          exists ? widen(h[row * hidden + k]) : A(0);
+  const int thread = thread_index(), own = thread % kStepUnits, rows = thread / kStepUnits * 4;
+  A next_h[kOwnH], next_w[kOwnW];
+  const auto fetch = [&](int64_t k0) {
+#pragma unroll
+    for (int i = 0; i < kOwnH; ++i) {
+      const int at = thread + i * kThreads;
+      const int64_t row = first_row + at / kWideDepth, k = k0 + at % kWideDepth;
+      next_h[i] = row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
     }
-    for (int i = thread_index(); i < kWideDepth * kNumGates * kStepUnits; i += kWideThreads) {
-      const int unit = i % kStepUnits, gate = i / kStepUnits % kNumGates;
-      const int64_t k = k0 + i / (kStepUnits * kNumGates);
-      const bool exists = k < hidden && first_unit + unit < hidden;
-      w_tile[(i / (kStepUnits * kNumGates) * kStepUnits + unit) * kNumGates + gate] =
-          exists ? widen(call.w_hh[(k * kNumGates + gate) * hidden + first_unit + unit]) : A(0);
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread + i * kThreads, gate = at / kStepUnits % kNumGates;
+      const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
+      next_w[i] = k < hidden && unit < hidden
+                      ? widen(call.w_hh[(k * kNumGates + gate) * hidden + unit])
+                      : A(0);
+    }
+  };
+  A sums[4][kNumGates] = {};
+  fetch(0);
+  for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
+#pragma unroll
+    for (int i = 0; i < kOwnH; ++i) {
+      const int at = thread + i * kThreads;
+      h_tile[at % kWideDepth * kRows + at / kWideDepth] = next_h[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread + i * kThreads, gate = at / kStepUnits % kNumGates;
+      w_tile[(at / kColumns * kStepUnits + at % kStepUnits) * kNumGates + gate] = next_w[i];
     }
     sync_block();
+    if (k0 + kWideDepth < hidden) fetch(k0 + kWideDepth);
 #pragma unroll
     for (int k = 0; k < kWideDepth; ++k) {
-      const auto x = *reinterpret_cast<const Four<A>*>(h_tile + k * kWideRows + rows);
+      const auto x = *reinterpret_cast<const Four<A>*>(h_tile + k * kRows + rows);
       const auto w = *reinterpret_cast<const Four<A>*>(w_tile + (k * kStepUnits + own) * kNumGates);
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
@@ -146,35 +166,53 @@ step_forward_wide(const Forward<S> call, const int64_t step) {
   }
 }
 
-// A warp: 16 rows by 16 units, as 8 fragments of 8 columns; columns are ordered by gate, so the
-// four gates of a unit are in fragments of one thread.
+// A warp: 16 rows by 8 units, as a fragment of 8 columns for each gate, so that a thread has all
+// gates of its units. Columns are ordered by gate.
 LSTM_EXT_KERNEL(kMatrixThreads)
 step_forward_matrix(const Forward<BFloat16> call, const int64_t step) {
   LSTM_EXT_SHARED_MEMORY(memory);
-  constexpr int kColumns = kNumGates * kStepUnits, kTiles = kColumns / 8;
+  constexpr int kColumns = kNumGates * kStepUnits;
   auto* h_tile = reinterpret_cast<uint16_t*>(memory);     // [row][k]
   uint16_t* w_tile = h_tile + kWideRows * kMatrixStride;  // [column][k]
   const int64_t hidden = call.hidden_size, batch = call.batch_size;
   const int64_t first_unit = int64_t{block_index()} * kStepUnits;
   const int64_t first_row = int64_t{block_index_y()} * kWideRows;
   const BFloat16* h = call.hidden + step * batch * hidden;
-  const int lane = thread_index() % kWarp, warp_row = thread_index() / kWarp * 16;
-  float sums[kTiles][4] = {};
-  for (int64_t k0 = 0; k0 < hidden; k0 += kMatrixDepth) {
-    for (int i = thread_index(); i < kWideRows * kMatrixDepth; i += kMatrixThreads) {
-      const int row = i / kMatrixDepth, k = i % kMatrixDepth;
-      const bool exists = first_row + row < batch && k0 + k < hidden;
-      h_tile[row * kMatrixStride + k] =
-          exists ? h[(first_row + row) * hidden + k0 + k].bits : uint16_t{0};
+  const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
+  const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8;
+  constexpr int kOwnH = kWideRows * kMatrixDepth / kMatrixThreads;
+  constexpr int kOwnW = kColumns * kMatrixDepth / kMatrixThreads;
+  uint16_t next_h[kOwnH], next_w[kOwnW];
+  const auto fetch = [&](int64_t k0) {
+#pragma unroll
+    for (int i = 0; i < kOwnH; ++i) {
+      const int at = thread_index() + i * kMatrixThreads;
+      const int64_t row = first_row + at / kMatrixDepth, k = k0 + at % kMatrixDepth;
+      next_h[i] = row < batch && k < hidden ? h[row * hidden + k].bits : uint16_t{0};
     }
-    for (int i = thread_index(); i < kColumns * kMatrixDepth; i += kMatrixThreads) {
-      const int column = i % kColumns, k = i / kColumns;
-      const int64_t unit = first_unit + column % kStepUnits;
-      const int64_t at = ((k0 + k) * kNumGates + column / kStepUnits) * hidden + unit;
-      const bool exists = unit < hidden && k0 + k < hidden;
-      w_tile[column * kMatrixStride + k] = exists ? call.w_hh[at].bits : uint16_t{0};
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread_index() + i * kMatrixThreads, column = at % kColumns;
+      const int64_t unit = first_unit + column % kStepUnits, k = k0 + at / kColumns;
+      const int64_t from = (k * kNumGates + column / kStepUnits) * hidden + unit;
+      next_w[i] = unit < hidden && k < hidden ? call.w_hh[from].bits : uint16_t{0};
+    }
+  };
+  float sums[kNumGates][4] = {};
+  fetch(0);
+  for (int64_t k0 = 0; k0 < hidden; k0 += kMatrixDepth) {
+#pragma unroll
+    for (int i = 0; i < kOwnH; ++i) {
+      const int at = thread_index() + i * kMatrixThreads;
+      h_tile[at / kMatrixDepth * kMatrixStride + at % kMatrixDepth] = next_h[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kOwnW; ++i) {
+      const int at = thread_index() + i * kMatrixThreads;
+      w_tile[at % kColumns * kMatrixStride + at / kColumns] = next_w[i];
     }
     sync_block();
+    if (k0 + kMatrixDepth < hidden) fetch(k0 + kMatrixDepth);
 #pragma unroll
     for (int k = 0; k < kMatrixDepth; k += 16) {
       const auto* x = reinterpret_cast<const uint32_t*>(
@@ -182,20 +220,20 @@ step_forward_matrix(const Forward<BFloat16> call, const int64_t step) {
       constexpr int kEightRows = 8 * kMatrixStride / 2;
       const uint32_t a[] = {x[0], x[kEightRows], x[4], x[kEightRows + 4]};
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        const auto* w = reinterpret_cast<const uint32_t*>(
-            w_tile + (tile * 8 + lane / 4) * kMatrixStride + k + lane % 4 * 2);
-        multiply_fragments(sums[tile], a, w[0], w[4]);
+      for (int gate = 0; gate < kNumGates; ++gate) {
+        const int column = gate * kStepUnits + warp_unit + lane / 4;
+        const auto* w =
+            reinterpret_cast<const uint32_t*>(w_tile + column * kMatrixStride + k + lane % 4 * 2);
+        multiply_fragments(sums[gate], a, w[0], w[4]);
       }
     }
     sync_block();
   }
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int half = i / 4, j = i % 4;
-    const float all[] = {sums[half][j], sums[2 + half][j], sums[4 + half][j], sums[6 + half][j]};
+  for (int j = 0; j < 4; ++j) {
+    const float all[] = {sums[0][j], sums[1][j], sums[2][j], sums[3][j]};
     finish_forward(call, step, first_row + warp_row + lane / 4 + j / 2 * 8,
-                   first_unit + half * 8 + lane % 4 * 2 + j % 2, all);
+                   first_unit + warp_unit + lane % 4 * 2 + j % 2, all);
   }
 }
 
