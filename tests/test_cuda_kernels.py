@@ -154,7 +154,7 @@ def test_a_word_that_never_comes_ends_in_an_error(
     from lstm_ext.cuda import operator
 
     problem = problems_of(dtype, (2, 4, 2, 12), 1)[0]
-    monkeypatch.setattr(operator, "_TIMEOUT_NS", 1_000_000)
+    monkeypatch.setattr(operator, "TIMEOUT_NS", 1_000_000)
     with emulating(native, Split(algorithm, 2, 2), monkeypatch):
         native.emulate(order, 1, 7)
         output, h, c, *gradients = run_emulated(problem, dtype)

@@ -100,6 +100,7 @@ LSTM_EXT_DEVICE uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 LSTM_EXT_DEVICE void sync_cluster() {
+  __syncwarp();  // "aligned" means that the lanes of a warp come together
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }

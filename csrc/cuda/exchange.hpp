@@ -96,10 +96,11 @@ class ClusterExchange {
   template <class Place>
   LSTM_EXT_DEVICE void wait(int64_t s, const Place&) {
     if (box_.peers == 1) return sync_block();
-    if (gave_up) return;
     const auto parity = static_cast<uint32_t>((s - 1) / 2 & 1);
     uint64_t* arrival = &box_.arrivals[s & 1];
-    gave_up = !wait_for(box_.bound, [=] { return arrival_complete(arrival, parity); });
+    const auto ready = [=] { return arrival_complete(arrival, parity); };
+    if (!gave_up) gave_up = !wait_for(box_.bound, ready);
+    sync_warp();  // lanes left the loop at different times, and an mma needs them together
   }
   LSTM_EXT_DEVICE uint32_t* received(int64_t s) const {
     return box_.slots + (s & 1) * box_.slot_words;

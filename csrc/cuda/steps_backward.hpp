@@ -93,7 +93,6 @@ step_backward_wide(const Backward<S> call, const int64_t step) {
   using A = Computing<S>;
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kThreads = 4 * kRows;
-  constexpr int kOwnD = kWideDepth * kRows / kThreads, kOwnW = kWideDepth * kBackUnits / kThreads;
   constexpr int kUnitStride = kBackUnits + 1, kRowStride = kRows + 4;
   auto* d_tile = reinterpret_cast<A*>(memory);   // [j][row]
   A* w_tile = d_tile + kWideDepth * kRowStride;  // [j][unit]
@@ -101,37 +100,26 @@ step_backward_wide(const Backward<S> call, const int64_t step) {
   const int64_t first_unit = int64_t{block_index()} * kBackUnits;
   const int64_t first_row = int64_t{block_index_y()} * kRows;
   const NextStep<S> next(call, step);
-  const int thread = thread_index(), own = thread % 16, rows = thread / 16 * 4;
-  A next_d[kOwnD], next_w[kOwnW];
+  const int own = thread_index() % 16, rows = thread_index() / 16 * 4;
+  Ahead<A, kWideDepth * kRows, kThreads> next_d;
+  Ahead<A, kWideDepth * kBackUnits, kThreads> next_w;
   const auto fetch = [&](int64_t j0) {
-#pragma unroll
-    for (int i = 0; i < kOwnD; ++i) {
-      const int at = thread + i * kThreads;
+    next_d.fetch([&](int at) {
       const int64_t row = first_row + at / kWideDepth, j = j0 + at % kWideDepth;
       const bool exists = row < batch && j < next.columns;
-      next_d[i] = exists ? widen(next.d_z[row * next.columns + j]) : A(0);
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread + i * kThreads;
+      return exists ? widen(next.d_z[row * next.columns + j]) : A(0);
+    });
+    next_w.fetch([&](int at) {
       const int64_t unit = first_unit + at / kWideDepth, j = j0 + at % kWideDepth;
       const bool exists = unit < hidden && j < next.columns;
-      next_w[i] = exists ? widen(call.w_hh[unit * next.columns + j]) : A(0);
-    }
+      return exists ? widen(call.w_hh[unit * next.columns + j]) : A(0);
+    });
   };
   A sums[4][2] = {};
   if (next.columns > 0) fetch(0);
   for (int64_t j0 = 0; j0 < next.columns; j0 += kWideDepth) {
-#pragma unroll
-    for (int i = 0; i < kOwnD; ++i) {
-      const int at = thread + i * kThreads;
-      d_tile[at % kWideDepth * kRowStride + at / kWideDepth] = next_d[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread + i * kThreads;
-      w_tile[at % kWideDepth * kUnitStride + at / kWideDepth] = next_w[i];
-    }
+    next_d.store(d_tile, [](int at) { return at % kWideDepth * kRowStride + at / kWideDepth; });
+    next_w.store(w_tile, [](int at) { return at % kWideDepth * kUnitStride + at / kWideDepth; });
     sync_block();
     if (j0 + kWideDepth < next.columns) fetch(j0 + kWideDepth);
 #pragma unroll
@@ -165,29 +153,24 @@ step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
   const NextStep<BFloat16> next(call, step);
   const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
   const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8 * kTiles;
-  constexpr int kOwn = (kWideRows + kBackUnits) * kMatrixDepth / kMatrixThreads;
-  uint16_t ahead[kOwn];
+  Ahead<uint16_t, (kWideRows + kBackUnits) * kMatrixDepth, kMatrixThreads> ahead;
   const auto fetch = [&](int64_t j0) {
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      const int at = thread_index() + i * kMatrixThreads, line = at / kMatrixDepth;
+    ahead.fetch([&](int at) {
+      const int line = at / kMatrixDepth;
       const bool is_weight = line >= kWideRows;
       const int64_t from = is_weight ? first_unit + line - kWideRows : first_row + line;
       const int64_t end = is_weight ? call.hidden_size : call.batch_size;
       const int64_t j = j0 + at % kMatrixDepth;
       const BFloat16* source = is_weight ? call.w_hh : next.d_z;
       const bool exists = from < end && j < next.columns;
-      ahead[i] = exists ? source[from * next.columns + j].bits : uint16_t{0};
-    }
+      return exists ? source[from * next.columns + j].bits : uint16_t{0};
+    });
   };
   float sums[kTiles][4] = {};
   if (next.columns > 0) fetch(0);
   for (int64_t j0 = 0; j0 < next.columns; j0 += kMatrixDepth) {
-#pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      const int at = thread_index() + i * kMatrixThreads;
-      d_tile[at / kMatrixDepth * kMatrixStride + at % kMatrixDepth] = ahead[i];
-    }
+    ahead.store(d_tile,
+                [](int at) { return at / kMatrixDepth * kMatrixStride + at % kMatrixDepth; });
     sync_block();
     if (j0 + kMatrixDepth < next.columns) fetch(j0 + kMatrixDepth);
 #pragma unroll

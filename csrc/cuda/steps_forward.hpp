@@ -28,6 +28,26 @@ struct alignas(16) Four {
   A v[4];
 };
 
+// The part of a tile that a thread brings: values `thread + i * kThreads` of kCount, in registers
+// while the tile before is still in use.
+template <class T, int kCount, int kThreads>
+struct Ahead {
+  T values[kCount / kThreads];
+
+  template <class Read>
+  LSTM_EXT_DEVICE void fetch(const Read& read) {
+#pragma unroll
+    for (int i = 0; i < kCount / kThreads; ++i) values[i] = read(thread_index() + i * kThreads);
+  }
+  template <class Place>
+  LSTM_EXT_DEVICE void store(T* tile, const Place& place) const {
+#pragma unroll
+    for (int i = 0; i < kCount / kThreads; ++i) {
+      tile[place(thread_index() + i * kThreads)] = values[i];
+    }
+  }
+};
+
 // Gates, cell and h of one unit in one row, from its sums over k.
 template <class S>
 LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_t row, int64_t unit,
@@ -106,44 +126,34 @@ step_forward_wide(const Forward<S> call, const int64_t step) {
   using A = Computing<S>;
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kThreads = 4 * kRows, kColumns = kNumGates * kStepUnits;
-  constexpr int kOwnH = kWideDepth * kRows / kThreads, kOwnW = kWideDepth * kColumns / kThreads;
   auto* h_tile = reinterpret_cast<A*>(memory);  // [k][row]
   A* w_tile = h_tile + kWideDepth * kRows;      // [k][unit][gate]
   const int64_t hidden = call.hidden_size, batch = call.batch_size;
   const int64_t first_unit = int64_t{block_index()} * kStepUnits;
   const int64_t first_row = int64_t{block_index_y()} * kRows;
   const S* h = call.hidden + step * batch * hidden;
-  const int thread = thread_index(), own = thread % kStepUnits, rows = thread / kStepUnits * 4;
-  A next_h[kOwnH], next_w[kOwnW];
+  const int own = thread_index() % kStepUnits, rows = thread_index() / kStepUnits * 4;
+  Ahead<A, kWideDepth * kRows, kThreads> next_h;
+  Ahead<A, kWideDepth * kColumns, kThreads> next_w;
   const auto fetch = [&](int64_t k0) {
-#pragma unroll
-    for (int i = 0; i < kOwnH; ++i) {
-      const int at = thread + i * kThreads;
+    next_h.fetch([&](int at) {
       const int64_t row = first_row + at / kWideDepth, k = k0 + at % kWideDepth;
-      next_h[i] = row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread + i * kThreads, gate = at / kStepUnits % kNumGates;
+      return row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
+    });
+    next_w.fetch([&](int at) {
       const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
-      next_w[i] = k < hidden && unit < hidden
-                      ? widen(call.w_hh[(k * kNumGates + gate) * hidden + unit])
-                      : A(0);
-    }
+      const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
+      return k < hidden && unit < hidden ? widen(call.w_hh[row * hidden + unit]) : A(0);
+    });
   };
   A sums[4][kNumGates] = {};
   fetch(0);
   for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
-#pragma unroll
-    for (int i = 0; i < kOwnH; ++i) {
-      const int at = thread + i * kThreads;
-      h_tile[at % kWideDepth * kRows + at / kWideDepth] = next_h[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread + i * kThreads, gate = at / kStepUnits % kNumGates;
-      w_tile[(at / kColumns * kStepUnits + at % kStepUnits) * kNumGates + gate] = next_w[i];
-    }
+    next_h.store(h_tile, [](int at) { return at % kWideDepth * kRows + at / kWideDepth; });
+    next_w.store(w_tile, [](int at) {
+      const int unit = at / kColumns * kStepUnits + at % kStepUnits;
+      return unit * kNumGates + at / kStepUnits % kNumGates;
+    });
     sync_block();
     if (k0 + kWideDepth < hidden) fetch(k0 + kWideDepth);
 #pragma unroll
@@ -180,37 +190,25 @@ step_forward_matrix(const Forward<BFloat16> call, const int64_t step) {
   const BFloat16* h = call.hidden + step * batch * hidden;
   const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
   const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8;
-  constexpr int kOwnH = kWideRows * kMatrixDepth / kMatrixThreads;
-  constexpr int kOwnW = kColumns * kMatrixDepth / kMatrixThreads;
-  uint16_t next_h[kOwnH], next_w[kOwnW];
+  Ahead<uint16_t, kWideRows * kMatrixDepth, kMatrixThreads> next_h;
+  Ahead<uint16_t, kColumns * kMatrixDepth, kMatrixThreads> next_w;
   const auto fetch = [&](int64_t k0) {
-#pragma unroll
-    for (int i = 0; i < kOwnH; ++i) {
-      const int at = thread_index() + i * kMatrixThreads;
+    next_h.fetch([&](int at) {
       const int64_t row = first_row + at / kMatrixDepth, k = k0 + at % kMatrixDepth;
-      next_h[i] = row < batch && k < hidden ? h[row * hidden + k].bits : uint16_t{0};
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread_index() + i * kMatrixThreads, column = at % kColumns;
-      const int64_t unit = first_unit + column % kStepUnits, k = k0 + at / kColumns;
-      const int64_t from = (k * kNumGates + column / kStepUnits) * hidden + unit;
-      next_w[i] = unit < hidden && k < hidden ? call.w_hh[from].bits : uint16_t{0};
-    }
+      return row < batch && k < hidden ? h[row * hidden + k].bits : uint16_t{0};
+    });
+    next_w.fetch([&](int at) {
+      const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
+      const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
+      return unit < hidden && k < hidden ? call.w_hh[row * hidden + unit].bits : uint16_t{0};
+    });
   };
   float sums[kNumGates][4] = {};
   fetch(0);
   for (int64_t k0 = 0; k0 < hidden; k0 += kMatrixDepth) {
-#pragma unroll
-    for (int i = 0; i < kOwnH; ++i) {
-      const int at = thread_index() + i * kMatrixThreads;
-      h_tile[at / kMatrixDepth * kMatrixStride + at % kMatrixDepth] = next_h[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kOwnW; ++i) {
-      const int at = thread_index() + i * kMatrixThreads;
-      w_tile[at % kColumns * kMatrixStride + at / kColumns] = next_w[i];
-    }
+    next_h.store(h_tile,
+                 [](int at) { return at / kMatrixDepth * kMatrixStride + at % kMatrixDepth; });
+    next_w.store(w_tile, [](int at) { return at % kColumns * kMatrixStride + at / kColumns; });
     sync_block();
     if (k0 + kMatrixDepth < hidden) fetch(k0 + kMatrixDepth);
 #pragma unroll

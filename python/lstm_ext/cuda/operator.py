@@ -7,27 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import check_flags
-from .arrays import Kind, as_device_array, current, kind_of
+from .arrays import Kind, as_device_array, current
 from .availability import require
+from .call import TIMEOUT_NS, Call, checked_call, raise_timeout
 from .products import multiply
 
 __all__ = ["Gradients", "lstm", "lstm_vjp", "synchronize"]
 
 Array = Any  # a device array of the caller's library
 Outputs = tuple[Array, Array, Array]
-
-# A wait inside a kernel ends after this, so that nothing can hang. It is far longer than any wait
-# that is not a mistake.
-_TIMEOUT_NS = 10_000_000_000
-
-_ALGORITHMS = ("cluster", "grid", "steps")
-
-# What functional.lstm takes and this does not.
-_MISSING = (
-    "lengths", "mask", "reset", "zero_output_for_mask", "peephole", "projection_kernel",
-    "layer_norm", "cell", "noise", "return_gates",
-)  # fmt: skip
 
 
 class Gradients(NamedTuple):
@@ -45,43 +33,6 @@ class Gradients(NamedTuple):
 
 
 Backward = Callable[..., Gradients]
-
-
-class _Call(NamedTuple):
-    """Checked arguments, as CuPy arrays."""
-
-    native: Any
-    kind: Kind
-    x: Any  # (T, B, I), in the order of the steps, any strides
-    kernel: Any
-    recurrent_kernel: Any
-    bias: Any | None
-    h0: Any | None
-    c0: Any | None
-    algorithm: str
-    go_backwards: bool
-    time_major: bool
-    return_sequences: bool
-
-    @property
-    def batch_size(self) -> int:
-        return int(self.x.shape[1])
-
-    @property
-    def steps(self) -> int:
-        return int(self.x.shape[0])
-
-    @property
-    def units(self) -> int:
-        return int(self.recurrent_kernel.shape[0])
-
-    def plan(self, direction: str) -> Any:
-        return self.native.plan(
-            self.kind.dtype, direction, self.batch_size, self.units, self.algorithm
-        )
-
-    def scratch(self, plan: Any) -> Any:
-        return self.kind.cupy.empty(-(-plan.scratch_bytes // 8), np.uint64)
 
 
 def lstm(
@@ -140,7 +91,7 @@ def lstm(
     RuntimeError
         If CUDA is not available, or a kernel of an earlier call gave up waiting.
     """
-    call = _checked(
+    call = checked_call(
         x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
@@ -187,7 +138,7 @@ def lstm_vjp(
     Sums are in a fixed order: the same call gives the same bits in every run on the same device,
     as far as cuBLAS does.
     """
-    call = _checked(
+    call = checked_call(
         x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
@@ -228,80 +179,7 @@ def synchronize() -> None:
     """
     native, cupy = require()
     cupy.cuda.runtime.deviceSynchronize()
-    _raise_timeout(native)
-
-
-def _raise_timeout(native: Any) -> None:
-    if native.take_timeout():
-        raise RuntimeError(
-            "a CUDA kernel of an earlier call of lstm_ext gave up waiting for another block after "
-            f"{_TIMEOUT_NS // 1_000_000_000} s, and its results are NaN; please report this"
-        )
-
-
-def _checked(
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None,
-    initial_state: tuple[Array, Array] | None,
-    algorithm: str | None,
-    variants: dict[str, Any],
-    flags: tuple[bool, bool, bool],
-) -> _Call:
-    check_flags(*flags)
-    go_backwards, time_major, return_sequences = flags
-    _check_variants(variants)
-    if algorithm is not None and algorithm not in _ALGORITHMS:
-        names = ", ".join(_ALGORITHMS)
-        raise ValueError(f"algorithm: got {algorithm!r}, expected one of {names}")
-    native, cupy = require()
-    _raise_timeout(native)
-    kind = kind_of(x, cupy)
-    x = as_device_array(x, "x", kind, contiguous=False)
-    recurrent_kernel = as_device_array(recurrent_kernel, "recurrent_kernel", kind)
-    shape = tuple(recurrent_kernel.shape)
-    if len(shape) != 2 or shape[1] != 4 * shape[0] or shape[0] == 0:
-        raise ValueError(f"recurrent_kernel: got shape {shape}, expected (units, 4 * units)")
-    units = shape[0]
-    kernel = as_device_array(kernel, "kernel", kind)
-    if kernel.ndim != 2 or kernel.shape[1] != 4 * units or kernel.shape[0] == 0:
-        raise ValueError(
-            f"kernel: got shape {tuple(kernel.shape)}, expected (input_size, {4 * units})"
-        )
-    if x.ndim != 3 or x.shape[2] != kernel.shape[0]:
-        axes = "time, batch" if time_major else "batch, time"
-        raise ValueError(f"x: got shape {tuple(x.shape)}, expected ({axes}, {kernel.shape[0]})")
-    if bias is not None:
-        bias = as_device_array(bias, "bias", kind, (4 * units,))
-    x = x if time_major else x.swapaxes(0, 1)
-    h0, c0 = _checked_state(initial_state, kind, (int(x.shape[1]), units))
-    return _Call(
-        native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
-        algorithm or "auto", go_backwards, time_major, return_sequences,
-    )  # fmt: skip
-
-
-def _check_variants(variants: dict[str, Any]) -> None:
-    for name, value in variants.items():
-        if name not in _MISSING:
-            raise TypeError(f"lstm() got an unexpected keyword argument {name!r}")
-        if value is not None and value is not False:
-            raise NotImplementedError(
-                f"{name}: got a value, but the CUDA operator does not have it yet; expected None"
-            )
-
-
-def _checked_state(
-    state: tuple[Array, Array] | None, kind: Kind, shape: tuple[int, int]
-) -> tuple[Any | None, Any | None]:
-    if state is None:
-        return None, None
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
-        raise ValueError(f"initial_state: got {got}, expected a pair (h, c)")
-    h0 = as_device_array(state[0], "initial_state[0]", kind, shape)
-    return h0, as_device_array(state[1], "initial_state[1]", kind, shape, computed=True)
+    raise_timeout(native)
 
 
 def _rows(array: Any) -> Any:
@@ -309,7 +187,7 @@ def _rows(array: Any) -> Any:
     return array.reshape(-1, array.shape[-1])
 
 
-def _forward(call: _Call, stream: int, *, keep: bool) -> tuple[Any, Any, Any | None, Any | None]:
+def _forward(call: Call, stream: int, *, keep: bool) -> tuple[Any, Any, Any | None, Any | None]:
     """Return hidden (T+1, B, H), c (B, H), and if they are to be kept gates and cells."""
     cupy, kind = call.kind.cupy, call.kind
     steps, batch, units = call.steps, call.batch_size, call.units
@@ -323,12 +201,12 @@ def _forward(call: _Call, stream: int, *, keep: bool) -> tuple[Any, Any, Any | N
     plan = call.plan("forward")
     call.native.forward(
         plan, projected.reshape(steps, batch, 4 * units), call.recurrent_kernel, call.bias,
-        call.c0, hidden, c, gates, cells, call.scratch(plan), stream, _TIMEOUT_NS,
+        call.c0, hidden, c, gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     return hidden, c, gates, cells
 
 
-def _outputs(call: _Call, hidden: Any, c: Any) -> Outputs:
+def _outputs(call: Call, hidden: Any, c: Any) -> Outputs:
     h = hidden[-1].copy()
     result = call.kind.result
     if not call.return_sequences:
@@ -338,7 +216,7 @@ def _outputs(call: _Call, hidden: Any, c: Any) -> Outputs:
 
 
 def _upstream(
-    call: _Call, d_output: Array | None, d_h: Array | None, d_c: Array | None
+    call: Call, d_output: Array | None, d_h: Array | None, d_c: Array | None
 ) -> tuple[Any | None, Any | None, Any | None]:
     """Return the gradients of the sequence (B, T, H), of h and of c."""
     cupy, kind, steps = call.kind.cupy, call.kind, call.steps
@@ -375,7 +253,7 @@ def _sum(kind: Kind, a: Any, b: Any) -> Any:
 
 
 def _backward(
-    call: _Call,
+    call: Call,
     stream: int,
     gates: Any,
     cells: Any,
@@ -389,13 +267,13 @@ def _backward(
     plan = call.plan("backward")
     call.native.backward(
         plan, call.recurrent_kernel, call.c0, gates, cells, *upstream, d_z, d_h0, d_c0,
-        call.scratch(plan), stream, _TIMEOUT_NS,
+        call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     return d_h0, d_c0
 
 
 def _gradients(
-    call: _Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
+    call: Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
 ) -> Gradients:
     cupy, kind = call.kind.cupy, call.kind
     stored, result = kind.stored, kind.result
