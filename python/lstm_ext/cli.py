@@ -80,6 +80,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "--mode", type=_list_of(("forward", "stream", "training", "fit")), metavar="MODES",
         help="any of forward, stream, training, fit; by default each suite's own",
     )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu",
+        help="cuda: on a GPU, beside torch's cuDNN, in float32 and bfloat16",
+    )  # fmt: skip
     parser.add_argument("--threads", type=_integers, metavar="N[,N]", help="for every subject")
     parser.add_argument("--isa", choices=_cpu.available_isas(), help="force an instruction set")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -148,6 +152,10 @@ def _bench(options: argparse.Namespace) -> int:
 
     if options.rounds < 3:
         raise ValueError(f"--rounds: got {options.rounds}, expected at least 3")
+    if options.device == "cuda":
+        from .bench.gpu.run import main as run_on_gpu
+
+        return run_on_gpu(options)
     shapes = [parse_shape(text) for text in options.shape or ()]
     suites = options.suite or (() if shapes else ("grid",))
     chosen, modes = Settings.choose(suites, shapes, options.mode)
