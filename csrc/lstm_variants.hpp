@@ -111,12 +111,13 @@ LSTM_EXT_INLINE V within(double bound, V x) {
   return min(limit, max(V::broadcast(static_cast<T>(-bound)), x));
 }
 
-// d where |x| < bound, else zero.
+// Zero where |x| >= bound, else d: where x is NaN, which lies at no bound, too.
 template <class V>
 LSTM_EXT_INLINE V gradient_within(double bound, V x, V d) {
   if (bound == 0) return d;
-  const V limit = V::broadcast(static_cast<typename V::Scalar>(bound));
-  return where_greater(limit, abs(x), d, V::broadcast(0));
+  const V limit = V::broadcast(static_cast<typename V::Scalar>(bound)), size = abs(x);
+  const V at_bound = where_greater(size, V::broadcast(0), V::broadcast(0), d);
+  return where_greater(limit, size, d, at_bound);
 }
 
 // What a unit has besides its state.
@@ -221,25 +222,25 @@ LSTM_EXT_INLINE VariantStep<V> variant_forward(const CellOptions& o, const CellE
   return s;
 }
 
-// The gates of a backward step and their slopes.
+// The gates of a backward step and their slopes; z is read only where there is a clip.
 template <class V>
 struct GateSlopes {
-  CellGates<V> gates, slopes;
+  CellGates<V> z, gates, slopes;
 };
 
 // From z after peepholes and clips.
 template <class A, class V>
 LSTM_EXT_INLINE GateSlopes<V> slopes_from_z(const CellOptions& o, const CellGates<V>& z) {
   GateSlopes<V> s;
+  s.z = z;
   s.gates.input = A::gate(o, z.input);
   s.gates.forget = o.input_forget ? V::broadcast(1) - s.gates.input : A::gate(o, z.forget);
   s.gates.candidate = A::candidate(o, z.candidate);
   s.gates.output = A::gate(o, z.output);
-  const auto inside = [&](V x, V slope) { return gradient_within(o.clip, x, slope); };
-  s.slopes.input = inside(z.input, A::gate_slope(o, z.input, s.gates.input));
-  s.slopes.forget = inside(z.forget, A::gate_slope(o, z.forget, s.gates.forget));
-  s.slopes.candidate = inside(z.candidate, A::candidate_slope(o, z.candidate, s.gates.candidate));
-  s.slopes.output = inside(z.output, A::gate_slope(o, z.output, s.gates.output));
+  s.slopes.input = A::gate_slope(o, z.input, s.gates.input);
+  s.slopes.forget = A::gate_slope(o, z.forget, s.gates.forget);
+  s.slopes.candidate = A::candidate_slope(o, z.candidate, s.gates.candidate);
+  s.slopes.output = A::gate_slope(o, z.output, s.gates.output);
   return s;
 }
 
@@ -248,6 +249,7 @@ template <class V>
 LSTM_EXT_INLINE GateSlopes<V> slopes_from_gates(const CellOptions& o, const CellGates<V>& gates) {
   using A = UsualActivations;
   return {gates,
+          gates,
           {A::gate_slope(o, gates.input, gates.input), A::gate_slope(o, gates.forget, gates.forget),
            A::candidate_slope(o, gates.candidate, gates.candidate),
            A::gate_slope(o, gates.output, gates.output)}};
@@ -262,7 +264,7 @@ LSTM_EXT_INLINE CellGradient<V> variant_backward(const CellOptions& o, const Cel
   const CellGates<V>& gates = s.gates;
   const V y = A::output(o, c);
   CellGradient<V> d;
-  d.z.output = d_h * y * s.slopes.output;
+  d.z.output = gradient_within(o.clip, s.z.output, d_h * y * s.slopes.output);
   V d_cell = fma(d_h * gates.output, A::output_slope(o, c, y), d_c);
   if (e.has_peephole) d_cell = fma(d.z.output, e.peephole.output, d_cell);
 
@@ -283,9 +285,9 @@ LSTM_EXT_INLINE CellGradient<V> variant_backward(const CellOptions& o, const Cel
   V d_i = d_cell * gates.candidate;
   const V d_f = d_cell * c_prev;
   if (o.input_forget) d_i = d_i - d_f;
-  d.z.input = d_i * s.slopes.input;
-  d.z.forget = o.input_forget ? zero : d_f * s.slopes.forget;
-  d.z.candidate = d_cell * gates.input * s.slopes.candidate;
+  d.z.input = gradient_within(o.clip, s.z.input, d_i * s.slopes.input);
+  d.z.forget = o.input_forget ? zero : gradient_within(o.clip, s.z.forget, d_f * s.slopes.forget);
+  d.z.candidate = gradient_within(o.clip, s.z.candidate, d_cell * gates.input * s.slopes.candidate);
   d.c_prev = fma(d_cell, gates.forget, d_kept);
   if (e.has_peephole) {
     d.c_prev = fma(d.z.input, e.peephole.input, d.c_prev);

@@ -42,7 +42,6 @@ from lstm_ext import (
     functional,
     initializers,
     plot,
-    reference,
     set_random_seed,
 )
 from lstm_ext.optimizers import Adam
@@ -285,7 +284,7 @@ def draw_gates(model: Sequential, figure: Any) -> None:
     """Draw the gates of the unit that holds the sum, over one sequence."""
     x, y = adding_problem(np.random.default_rng(10**6), 200, model.input_shape[1])
     unit = memory_unit(model, x)
-    *_, gates = reference.lstm(x[:1], *model.layers[0].get_weights(), return_gates=True)
+    *_, gates = functional.lstm(x[:1], *model.layers[0].get_weights(), return_gates=True)
     answer = model.predict(x[:1], verbose=0)[0, 0]
     marks = np.flatnonzero(x[0, :, 1])
     summands = " + ".join(f"{number:.3f}" for number in x[0, marks, 0])

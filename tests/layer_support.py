@@ -12,6 +12,9 @@ from lstm_ext import LSTM, Bidirectional, functional, reference
 from lstm_ext.variants import LayerNorm, Noise
 from support import Array, assert_gradients_match_central_differences
 
+# Batch, time, features and units of most layers.
+B, T, F, H = 4, 5, 3, 4
+
 # What an LSTM layer can have, alone and together.
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -214,3 +217,55 @@ def draw_steps(rng: np.random.Generator, batch: int, steps: int, kind: str) -> d
 
 
 STEPS = ["all", "mask", "lengths", "reset", "mask, reset", "lengths, reset"]
+
+
+def inputs(seed: int = 0, dtype: Any = np.float64, steps: int = T) -> Array:
+    return np.random.default_rng([seed, 1]).standard_normal((B, steps, F)).astype(dtype)
+
+
+def states_for(layer: LSTM, seed: int = 0) -> Any:
+    rng = np.random.default_rng([seed, 2])
+    pairs = [
+        (rng.standard_normal((B, layer.output_size)), rng.standard_normal((B, layer.units)))
+        for _ in range(layer.num_layers)
+    ]
+    return pairs[0] if layer.num_layers == 1 else pairs
+
+
+def flat(results: Any) -> list[Array]:
+    """Return all arrays in nested tuples and lists, in order."""
+    if isinstance(results, np.ndarray):
+        return [results]
+    return [array for part in results for array in flat(part)]
+
+
+def assert_same(actual: Any, expected: Any) -> None:
+    for index, (a, e) in enumerate(zip(flat(actual), flat(expected), strict=True)):
+        assert a.shape == e.shape, (index, a.shape, e.shape)
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-13, err_msg=str(index))
+
+
+def noisy(seed: int = 1, **options: Any) -> LSTM:
+    rates = {"dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2, "cell_zoneout": 0.5}
+    return make_layer(H, F, seed=seed, **{**rates, **options})
+
+
+def make_bidirectional(
+    merge_mode: str | None = "concat",
+    *,
+    seed: int = 0,
+    backward: dict[str, Any] | None = None,
+    dtype: str = "float64",
+    **options: Any,
+) -> Bidirectional:
+    """Return a built layer with random weights."""
+    layer = LSTM(H, dtype=dtype, seed=seed, **options)
+    other = None
+    if backward is not None:
+        shared = ("return_sequences", "return_state", "stateful")
+        kept = {name: options[name] for name in shared if name in options}
+        other = LSTM(**{"units": H, "dtype": dtype, "go_backwards": True, **kept, **backward})
+    both = Bidirectional(layer, merge_mode, backward_layer=other)
+    both.build((None, None, F))
+    draw_weights(both, seed)
+    return both

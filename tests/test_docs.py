@@ -44,3 +44,13 @@ def test_moving_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert written == {
         "back.safetensors", "back.keras", "masked.keras", "back.onnx", "ragged.onnx",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "count"), [("masks.md", 3), ("variants.md", 4)])
+def test_page(page: str, count: int) -> None:
+    """Its lines check themselves."""
+    blocks = code(page)
+    assert len(blocks) == count
+    for block in blocks:
+        assert "assert" in block
+        exec(block, {})

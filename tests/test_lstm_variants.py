@@ -1,4 +1,4 @@
-"""What LSTM layers can have beside the usual: their results, weights, noise, states and errors."""
+"""What LSTM layers can have beside the usual: results, weights, gradients, states, streams."""
 
 from __future__ import annotations
 
@@ -14,45 +14,24 @@ from layer_support import (
     NOISE,
     STEPS,
     VARIANTS,
-    NoiseRecord,
+    B,
+    F,
+    H,
+    T,
     assert_layer_gradients,
+    assert_same,
     by_reference,
     draw_steps,
+    flat,
+    inputs,
     make_layer,
+    states_for,
 )
 from lstm_ext import LSTM, Dense, Input, Sequential, activations, set_num_threads, set_random_seed
 from lstm_ext.config import get_num_threads
 from lstm_ext.optimizers import Adam
 from lstm_ext.streaming import ModelStream, Stream
-from support import Array, assert_no_slip
-
-B, T, F, H = 4, 5, 3, 4
-
-
-def inputs(seed: int = 0, dtype: Any = np.float64, steps: int = T) -> Array:
-    return np.random.default_rng([seed, 1]).standard_normal((B, steps, F)).astype(dtype)
-
-
-def states_for(layer: LSTM, seed: int = 0) -> Any:
-    rng = np.random.default_rng([seed, 2])
-    pairs = [
-        (rng.standard_normal((B, layer.output_size)), rng.standard_normal((B, layer.units)))
-        for _ in range(layer.num_layers)
-    ]
-    return pairs[0] if layer.num_layers == 1 else pairs
-
-
-def flat(results: Any) -> list[Array]:
-    """Return all arrays in nested tuples and lists, in order."""
-    if isinstance(results, np.ndarray):
-        return [results]
-    return [array for part in results for array in flat(part)]
-
-
-def assert_same(actual: Any, expected: Any) -> None:
-    for index, (a, e) in enumerate(zip(flat(actual), flat(expected), strict=True)):
-        assert a.shape == e.shape, (index, a.shape, e.shape)
-        np.testing.assert_allclose(a, e, rtol=0, atol=1e-13, err_msg=str(index))
+from support import assert_no_slip
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -169,101 +148,6 @@ def test_names_of_activations() -> None:
         assert LSTM(3, recurrent_activation=given).cell.recurrent_activation == want
     assert LSTM(3, "relu").cell.output_activation is None
     assert LSTM(3, output_activation=["elu", 2]).cell.output_activation == ("elu", 2)
-
-
-# ---- noise ----
-
-
-def noisy(seed: int = 1, **options: Any) -> LSTM:
-    rates = {"dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2, "cell_zoneout": 0.5}
-    return make_layer(H, F, seed=seed, **{**rates, **options})
-
-
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("how", ["call", "vjp"])
-def test_training_draws_noise_and_calls_do_not(
-    monkeypatch: pytest.MonkeyPatch, how: str, num_layers: int
-) -> None:
-    layer = noisy(num_layers=num_layers, go_backwards=True, return_sequences=True)
-    x, mask = inputs(), np.random.default_rng(0).random((B, T)) < 0.7
-    quiet = layer(x, mask=mask)
-    record = NoiseRecord(monkeypatch)
-    for _ in range(2):
-        output = (
-            layer(x, mask=mask, training=True) if how == "call" else layer.vjp(x, True, mask)[0]
-        )
-        noise = record.take()
-        assert len(noise) == num_layers
-        assert_same(output, by_reference(layer, x, noise=noise, mask=mask).output)
-        assert not np.allclose(output, quiet)
-        for index, drawn in enumerate(noise):
-            shapes = [(B, H if index else F), (B, H), (B, T, H), (B, T, H)]
-            assert [array.shape for array in drawn] == shapes
-            for factors, rate in zip(drawn[:2], (0.4, 0.3), strict=True):
-                assert factors.dtype == x.dtype and set(factors.ravel()) <= {0.0, 1 / (1 - rate)}
-            assert drawn.zoneout.dtype == drawn.cell_zoneout.dtype == bool
-    output = layer(x, mask=mask) if how == "call" else layer.vjp(x, False, mask)[0]
-    assert_same(output, quiet)
-    assert all(noise is None for noise in record.take())
-
-
-def test_rates_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = NoiseRecord(monkeypatch)
-    layer = LSTM(40, dropout=0.4, recurrent_dropout=0.3, zoneout=0.2, cell_zoneout=0.5, seed=2)
-    layer(np.ones((50, 3, 60)), training=True)
-    (noise,) = record.take()
-    # Five standard deviations of a share of n draws.
-    for array, share in zip(noise, (0.6, 0.7, 0.2, 0.5), strict=True):
-        assert abs(np.mean(array != 0) - share) < 5 * np.sqrt(share * (1 - share) / array.size)
-
-
-@pytest.mark.parametrize("name", NOISE)
-def test_each_kind_of_noise_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    record = NoiseRecord(monkeypatch)
-    layer = make_layer(H, F, **{name: 0.5})
-    layer(inputs(), training=True)
-    (noise,) = record.take()
-    drawn = [array is not None for array in noise]
-    assert drawn == [other == name for other in NOISE]
-
-
-def test_all_is_dropped_at_a_rate_of_one() -> None:
-    layer = make_layer(H, F, dropout=1, recurrent_dropout=1)
-    x = inputs()
-    np.testing.assert_array_equal(layer(x, training=True), layer(0 * x, training=True))
-    assert np.isfinite(layer(x, training=True)).all()
-
-
-def test_a_seed_repeats_the_noise_for_any_number_of_threads() -> None:
-    x = np.random.default_rng(0).standard_normal((16, 20, 32)).astype(np.float32)
-    found = []
-    before = get_num_threads()
-    try:
-        for threads in (1, 2):
-            set_num_threads(threads)
-            layer = noisy(seed=3, dtype="float32", num_layers=2)
-            found.append([layer(x[..., :F], training=True) for _ in range(2)])
-    finally:
-        set_num_threads(before)
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(found[0][0], found[0][1])
-    unseeded = LSTM.from_config({**noisy().get_config(), "seed": None})
-    results = []
-    for seed in (5, 5, 6):
-        unseeded(inputs(), training=True)
-        set_random_seed(seed)
-        results.append(unseeded(inputs(), training=True))
-    np.testing.assert_array_equal(results[0], results[1])
-    assert not np.array_equal(results[0], results[2])
-
-
-def test_noise_does_not_repeat_the_draws_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = NoiseRecord(monkeypatch)
-    layer = LSTM(2, zoneout=0.5, seed=7, kernel_initializer="random_uniform")
-    layer(np.ones((1, 8, 2)), training=True)
-    (noise,) = record.take()
-    assert not np.array_equal(noise.zoneout.ravel(), layer.kernel.ravel() < 0)
 
 
 # ---- gradients ----
@@ -441,125 +325,3 @@ def test_small_weights_are_for_calls_and_full_ones_for_training(variant: str) ->
     np.testing.assert_array_equal(y, want)
     for a, b in zip(backward(y, False)[1], want_backward(y, False)[1], strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-# ---- errors ----
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"activation": "tanhh"}, ValueError, "^activation: got 'tanhh', expected one of affine"),
-        ({"activation": "softmax"}, ValueError, "^activation: got 'softmax', expected one of"),
-        ({"activation": ("relu", 1)}, ValueError, "^activation: .*at most 0 numbers for relu"),
-        ({"activation": ("elu", "a")}, TypeError, "^activation: .*expected numbers after the name"),
-        ({"recurrent_activation": 3}, TypeError, "^recurrent_activation: got 3, expected a name"),
-        ({"output_activation": ()}, TypeError, r"^output_activation: got \(\), expected a name"),
-        ({"activation": np.tanh}, TypeError, "^activation: got <ufunc"),
-        ({"dropout": 1.5}, ValueError, "^dropout: got 1.5, expected 0 to 1"),
-        ({"dropout": True}, TypeError, "^dropout: got True"),
-        ({"recurrent_dropout": "a"}, TypeError, "^recurrent_dropout: got 'a'"),
-        ({"zoneout": -0.1}, ValueError, "^zoneout: got -0.1"),
-        ({"cell_zoneout": 2}, ValueError, "^cell_zoneout: got 2"),
-        ({"clip": 0}, ValueError, "^clip: got 0, expected a finite number, above 0"),
-        ({"cell_clip": -1}, ValueError, "^cell_clip: got -1"),
-        ({"clip": np.inf}, ValueError, "^clip: got inf"),
-        ({"proj_size": 0}, ValueError, "^proj_size: got 0, expected a positive integer"),
-        ({"num_layers": 0}, ValueError, "^num_layers: got 0"),
-        ({"num_layers": 5000}, ValueError, "^num_layers: got 5000, expected at most 4096"),
-        ({"num_layers": 1.5}, TypeError, "^num_layers: got 1.5"),
-        ({"implementation": 3}, ValueError, "^implementation: got 3"),
-        ({"seed": -1}, ValueError, "^seed: got -1"),
-        ({"seed": 1.5}, TypeError, "^seed: got 1.5"),
-        ({"kernel_constraint": "x"}, NotImplementedError, "kernel_constraint='x'"),
-        ({"recurrent_regularizer": "l2"}, NotImplementedError, "recurrent_regularizer='l2'"),
-        *[
-            ({"layer_norm": True, name: value}, ValueError, f"^{name}: got .* beside layer_norm")
-            for name, value in {
-                "peepholes": True, "proj_size": 2, "clip": 1.0, "cell_clip": 1.0,
-                "input_forget": True, "zoneout": 0.1, "cell_zoneout": 0.1, "weights_dtype": "int8",
-            }.items()
-        ],
-    ],
-)  # fmt: skip
-def test_bad_arguments(options: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        LSTM(3, **options)
-
-
-def test_a_normalised_layer_has_no_small_weights() -> None:
-    layer = make_layer(H, F, layer_norm=True, dtype="float32")
-    with pytest.raises(ValueError, match="mode: got 'int8' beside layer_norm"):
-        layer.quantize("int8")
-    with pytest.raises(ValueError, match="weights_dtype: got 'bfloat16' beside layer_norm"):
-        layer.weights_dtype = "bfloat16"
-    assert layer.weights_dtype == "float32"
-
-
-def bad_calls(num_layers: int) -> list[tuple[dict[str, Any], type[Exception], str]]:
-    pair = np.zeros((B, H)), np.zeros((B, H))
-    state: list[tuple[Any, str]] = [
-        ([pair[0]], r"initial_state: got 1 values, expected "),
-        (5, r"initial_state: got 5, expected "),
-    ]
-    if num_layers == 1:
-        state.append(((pair[0], pair[1][:2]), r"initial_state\[1\]: got shape \(2, 4\)"))
-        state.append(([pair, pair, pair], r"initial_state: got 3 values, expected a pair"))
-    else:
-        state.append(
-            ([pair, (pair[0], pair[1][:2])], r"initial_state\[1\]\[1\]: got shape \(2, 4\)")
-        )
-        state.append(
-            ([pair, pair[0][:3]], r"initial_state\[1\]: got an array of shape .*, expected a pair")
-        )
-        state.append((pair, r"initial_state\[0\]: got an array of shape .*, expected a pair"))
-    return [
-        ({"mask": np.ones((B, T + 1), bool)}, ValueError, r"mask: got shape \(4, 6\)"),
-        ({"mask": np.ones(B, bool)}, ValueError, r"mask: got shape \(4,\)"),
-        ({"reset": np.ones((B, 1), bool)}, ValueError, r"reset: got shape \(4, 1\)"),
-        ({"lengths": [1, 2]}, ValueError, r"lengths: got shape \(2,\)"),
-        ({"lengths": [1, 2, 3, T + 1]}, ValueError, "lengths: got "),
-        ({"lengths": [1, 2, 3, -1]}, ValueError, "lengths: got "),
-        ({"lengths": [1.0, 2, 3, 4]}, TypeError, "lengths: got "),
-        ({"lengths": [1] * B, "mask": np.ones((B, T), bool)}, ValueError, "mask"),
-        *(({"initial_state": given}, ValueError, message) for given, message in state),
-    ]
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_bad_calls_change_nothing(num_layers: int, training: bool) -> None:
-    layer = noisy(num_layers=num_layers, stateful=True)
-    x = inputs()
-    layer(x)
-    assert layer._generator is not None
-    generator, state = copy.deepcopy(layer._generator.bit_generator.state), layer.state
-    calls = bad_calls(num_layers)
-    for given, error, message in calls:
-        with pytest.raises(error, match=message):
-            layer(x, training=training, **given)
-        with pytest.raises(error, match=message):
-            layer.vjp(x, training, **given)
-    for bad in (x[..., :2], x[0]):
-        with pytest.raises(ValueError, match="x: got shape"):
-            layer(bad, training=training)
-    with pytest.raises(ValueError, match="x: got 3 sequences, expected 4"):
-        layer(x[:3], training=training)
-    assert_same(layer.state, state)
-    assert layer._generator.bit_generator.state == generator
-
-
-def test_a_layer_with_several_layers_cannot_stream_backwards() -> None:
-    layer = make_layer(H, F, num_layers=2, go_backwards=True)
-    with pytest.raises(ValueError, match="go_backwards, expected a layer that reads forwards"):
-        layer.stream()
-
-
-def test_no_steps_and_no_sequences() -> None:
-    for num_layers in (1, 2):
-        for shape in ((0, T, F), (B, 0, F)):
-            layer = make_layer(H, F, num_layers=num_layers, return_sequences=True, dropout=0.5)
-            for training in (False, True):
-                assert layer(np.zeros(shape), training=training).shape == (*shape[:2], H)
-            layer = make_layer(H, F, num_layers=num_layers)
-            assert layer(np.zeros(shape)).shape == (shape[0], H)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cpu/forward_inputs.hpp"
 #include "cpu/forward_plan.hpp"
 #include "cpu/threads.hpp"
 
@@ -33,7 +34,8 @@ class ForwardWorker {
                          member / plan.grid.unit_groups)),
         blocks_(split(w_.num_blocks(), plan.grid.unit_groups, member % plan.grid.unit_groups)),
         company_(company),
-        memory_(memory) {
+        memory_(memory),
+        inputs_(plan, rows_, company.input, memory) {
     const int64_t lanes = w_.kernels().lanes;
     units_ = {blocks_.begin * lanes, std::min(blocks_.end * lanes, call_.shape.hidden_size)};
     columns_ = units_;
@@ -81,10 +83,6 @@ class ForwardWorker {
   T* own(T* state, int64_t stride) const { return state + rows_.base * stride; }
   int64_t row(int64_t index) const { return schedule_.row(rows_.position(index)); }
   int64_t active_rows(int64_t s) const { return rows_.active(schedule_.active(s)); }
-
-  int64_t input_time(int64_t slot) const {
-    return call_.go_backwards ? call_.shape.seq_len - 1 - slot : slot;
-  }
 
   // Own rows of an array (B, size) in the state's order, and those of h as they are multiplied.
   void read_state() const {
@@ -139,61 +137,11 @@ class ForwardWorker {
     }
   }
 
-  // Own rows of x at the steps [s, s + steps), one step's after the other's.
-  Rows<F> x_rows(int64_t s, int64_t steps) {
-    if (company_.input) company_.input->wait_for(s + steps);
-    const int64_t size = call_.shape.input_size;
-    if (!plan_.packs_x) {
-      const T* const first = call_.x.at(rows_.first, input_time(s));
-      const int64_t time_stride = call_.go_backwards ? -call_.x.time_stride : call_.x.time_stride;
-      if constexpr (!Format<F>::kEncodes) {
-        return {first, rows_.count > 1 ? call_.x.batch_stride : time_stride, 1, nullptr};
-      }
-    }
-    int64_t packed = 0;
-    for (int64_t i = s; i < s + steps; ++i) {
-      for (int64_t r = 0; r < active_rows(i); ++r, ++packed) {
-        const int64_t slot = schedule_.slot(i, rows_.position(r));
-        const T* in = call_.x.at(row(r), input_time(slot));
-        if constexpr (Format<F>::kEncodes) {
-          if (call_.x.feature_stride != 1) in = gather(in, memory_.x);
-          memory_.encoded_x.encode(packed, in);
-        } else {
-          gather(in, memory_.x + packed * size);
-        }
-      }
-    }
-    if constexpr (Format<F>::kEncodes) {
-      return memory_.encoded_x.rows(0);
-    } else {
-      return {memory_.x, size, 1, nullptr};
-    }
-  }
-
-  const T* gather(const T* in, T* out) const {
-    const int64_t size = call_.shape.input_size, stride = call_.x.feature_stride;
-    if (stride == 1) {
-      std::copy(in, in + size, out);
-    } else {
-      for (int64_t j = 0; j < size; ++j) out[j] = in[j * stride];
-    }
-    return out;
-  }
-
-  Rows<F> h_rows(const T* h, int64_t rows) {
-    if constexpr (Format<F>::kEncodes) {
-      for (int64_t i = 0; i < rows; ++i) memory_.encoded_h.encode(i, h + i * plan_.h_stride);
-      return memory_.encoded_h.rows(0);
-    } else {
-      return {h, plan_.h_stride, 1, nullptr};
-    }
-  }
-
   // z (steps, active rows, own blocks) = x · w_ih + bias for the chunk of steps that starts at s.
   void project(int64_t s) {
     const int64_t steps = std::min(plan_.chunk, schedule_.num_steps() - s);
     const int64_t width = kNumGates * w_.kernels().lanes;
-    const Rows<F> x = x_rows(s, steps);
+    const Rows<F> x = inputs_.x(s, steps);
     GemmArgs<F> gemm{};
     for (int64_t i = s; i < s + steps; ++i) gemm.m += active_rows(i);
     gemm.n = blocks_.size() * width;
@@ -222,10 +170,10 @@ class ForwardWorker {
     step_.rows = active_rows(s);
     step_.num_operands = 0;
     if (plan_.chunk == 0) {
-      step_.operands[step_.num_operands++] = operand(x_rows(s, 1), shape.input_size, w_.w_ih());
+      step_.operands[step_.num_operands++] = operand(inputs_.x(s, 1), shape.input_size, w_.w_ih());
     }
     if (s > 0 || !plan_.starts_from_x) {
-      const Rows<F> h = h_rows(own(state_.h[s % 2], plan_.h_stride), step_.rows);
+      const Rows<F> h = inputs_.h(own(state_.h[s % 2], plan_.h_stride), step_.rows);
       step_.operands[step_.num_operands++] = operand(h, shape.output_size(), w_.w_hh());
     }
     // There and back: what a step read last is still in the cache when the next one begins.
@@ -411,7 +359,8 @@ class ForwardWorker {
   const Range blocks_;
   Range units_, columns_;  // own part of c, and of h
   const Company company_;
-  WorkerMemory<F> memory_;
+  const WorkerMemory<F> memory_;
+  ForwardInputs<F> inputs_;
   CellVariant<T> variant_{};
   StepArgs<F> step_{};
 };

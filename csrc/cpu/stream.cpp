@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/layer_norm.hpp"
 #include "cpu/partition.hpp"
 #include "cpu/shares.hpp"
 #include "cpu/threads.hpp"
@@ -26,8 +27,13 @@ Stream<F>::Stream(std::shared_ptr<const PackedWeights<F>> weights, int64_t batch
   const int64_t cell_stride = units + gap;
   const int64_t h_stride =
       projects_ ? round_up(weights_->projection_size(), lanes) + gap : cell_stride;
-  memory_ =
-      Buffer<T>(batch_size * (2 * h_stride + (1 + projects_) * cell_stride + kNumGates * units));
+  const int64_t hidden = weights_->hidden_size();
+  const int64_t norm_size = weights_->has_norm()
+                                ? 2 * batch_size * kNumGates * units + kNumGates * hidden +
+                                      NormCell<T, F>::scratch_size(hidden)
+                                : 0;
+  memory_ = Buffer<T>(
+      batch_size * (2 * h_stride + (1 + projects_) * cell_stride + kNumGates * units) + norm_size);
   std::fill(memory_.data(), memory_.data() + memory_.size(), T{0});
   T* next = memory_.data();
   const auto take = [&](int64_t stride) {
@@ -40,6 +46,7 @@ Stream<F>::Stream(std::shared_ptr<const PackedWeights<F>> weights, int64_t batch
   c_ = take(cell_stride);
   if (projects_) made_ = take(cell_stride);
   totals_ = next;
+  norm_ = next + batch_size * kNumGates * units;
 }
 
 template <class F>
@@ -74,7 +81,7 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
   args.output = finishes_h_ ? nullptr : output;
   args.output_row_stride = w.hidden_size();
   args.variant = w.has_variant() ? &variant : nullptr;
-  run_cells(args, num_threads);
+  w.has_norm() ? run_norm_cells(args) : run_cells(args, num_threads);
   if (finishes_h_) finish(output);
   current_ = 1 - current_;
 }
@@ -96,6 +103,33 @@ void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) const {
     Shares shares(w.num_blocks(), team.size(), args.descending);
     team.run_with_late(
         [&](int member) { shares.work(member, [&](int64_t block) { run(block, block + 1); }); });
+  }
+}
+
+// On the calling thread: a row's sums need all of its products.
+template <class F>
+void Stream<F>::run_norm_cells(const StepArgs<F>& args) const {
+  if constexpr (!Format<F>::kEncodes) {
+    const PackedWeights<F>& w = *weights_;
+    const int64_t width = kNumGates * w.kernels().lanes, columns = w.num_blocks() * width;
+    T* const products[2] = {norm_, norm_ + batch_size_ * columns};
+    T* const z = norm_ + 2 * batch_size_ * columns;
+    for (int i = 0; i < 2; ++i) {
+      const StepOperand<F>& a = args.operands[i];
+      w.kernels().gemm({batch_size_, columns, a.k, a.a, a.a_row_stride, 1, a.panels, width, nullptr,
+                        products[i], columns, false});
+    }
+    const NormCell<T, F> cell(w);
+    for (int64_t row = 0; row < batch_size_; ++row) {
+      T* const h = args.h + row * args.state_row_stride;
+      cell.forward(products[0] + row * columns, products[1] + row * columns, c_.row(row), h, z,
+                   false, nullptr, z + kNumGates * w.hidden_size());
+      if (args.output) {
+        std::copy(h, h + w.hidden_size(), args.output + row * args.output_row_stride);
+      }
+    }
+  } else {
+    static_cast<void>(args);
   }
 }
 

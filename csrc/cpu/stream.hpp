@@ -43,6 +43,7 @@ class Stream {
   const Area& next_h() const { return h_[1 - current_]; }
   Rows<F> rows(const T* x, int64_t row_stride, EncodedRows<F>& encoded) const;
   void run_cells(const StepArgs<F>& args, int num_threads) const;
+  void run_norm_cells(const StepArgs<F>& args) const;
   void finish(T* output) const;
 
   std::shared_ptr<const PackedWeights<F>> weights_;
@@ -53,6 +54,7 @@ class Stream {
   Area h_[2], c_;
   Area made_;  // what the cells make: next_h(), but with a projection
   T* totals_;  // a row for each row of the batch and block: threads work on different blocks
+  T* norm_;    // with layer normalisation: both products, and a row's scratch
   EncodedRows<F> encoded_x_, encoded_h_;
   Buffer<unsigned char> encoded_memory_;
 };

@@ -15,12 +15,17 @@ _FLOAT32 = np.dtype(np.float32)
 _FLOAT64 = np.dtype(np.float64)
 
 
+def as_array(value: ArrayLike, name: str, kind: str) -> Array:
+    """Return an array of whatever dtype; `kind` is what it should hold."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: expected an array of {kind}, got {error}") from None
+
+
 def as_float_array(value: ArrayLike, name: str, like: np.dtype[Any] | None = None) -> Array:
     if type(value) is not np.ndarray:
-        try:
-            value = np.asarray(value)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}: expected an array of numbers, got {error}") from None
+        value = as_array(value, name, "numbers")
     dtype = value.dtype
     if dtype not in (_FLOAT32, _FLOAT64) or (like is not None and dtype != like):
         expected = "float32 or float64" if like is None else f"{like} like the other arrays"
@@ -45,10 +50,10 @@ def as_weights_dtype(
     return value
 
 
-def check_differentiable(weights: PackedWeights) -> None:
+def check_differentiable(weights: PackedWeights, name: str = "kernel") -> None:
     if weights.weights_dtype not in ("float32", "float64"):
         raise ValueError(
-            f"kernel: got weights packed as {weights.weights_dtype}, expected float32 or float64 "
+            f"{name}: got weights packed as {weights.weights_dtype}, expected float32 or float64 "
             "ones, since small weights have no backward pass"
         )
 
@@ -70,13 +75,27 @@ def as_state(
 ) -> tuple[Array | None, Array | None]:
     if state is None:
         return None, None
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
-        raise ValueError(f"{name}: got {got}, expected a pair (h, c)")
+    check_pair(state, name, "(h, c)")
     batch = x.shape[0]
     h = as_gradient(state[0], f"{name}[0]", (batch, weights.output_size), x.dtype)
     c = as_gradient(state[1], f"{name}[1]", (batch, weights.units), x.dtype)
     return np.ascontiguousarray(h), np.ascontiguousarray(c)
+
+
+def check_pair(value: Any, name: str, of: str) -> None:
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2:
+            return
+        got = f"{len(value)} values"
+    else:
+        got = type(value).__name__
+    raise ValueError(f"{name}: got {got}, expected a pair {of}")
+
+
+def as_list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected a list")
+    return list(value)
 
 
 def as_gradient(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -101,8 +120,12 @@ def check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) ->
         "return_sequences": return_sequences,
     }
     for name, flag in flags.items():
-        if not isinstance(flag, (bool, np.bool_)):
-            raise TypeError(f"{name}: got {flag!r}, expected True or False")
+        check_flag(flag, name)
+
+
+def check_flag(flag: bool, name: str) -> None:
+    if not isinstance(flag, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {flag!r}, expected True or False")
 
 
 def as_rate(value: float, name: str) -> float:

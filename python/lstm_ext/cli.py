@@ -63,14 +63,14 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
-    from .bench.grid import GROUPS
+    from .bench.grid import GROUPS, SUITES
     from .bench.peers import PEERS
 
     parser.description = (
         "Measure named shapes, beside each peer that is installed, in interleaved rounds in one "
         "process. Results are checked before they are timed."
     )
-    suites = ("grid", *GROUPS)
+    suites = (*SUITES, *GROUPS)
     peers = tuple(peer.name for peer in PEERS)
     parser.add_argument(
         "--suite", type=_list_of(suites), metavar="NAMES", help=f"any of {', '.join(suites)}"
@@ -79,6 +79,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", type=_list_of(("forward", "stream", "training", "fit")), metavar="MODES",
         help="any of forward, stream, training, fit; by default each suite's own",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu",
+        help="cuda: on a GPU, beside torch's cuDNN, in float32 and bfloat16",
     )  # fmt: skip
     parser.add_argument("--threads", type=_integers, metavar="N[,N]", help="for every subject")
     parser.add_argument("--isa", choices=_cpu.available_isas(), help="force an instruction set")
@@ -99,7 +103,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", metavar="FILE", help="write a table for a page there")
     parser.add_argument("--plot", metavar="PNG", help="write a picture of the ratios there")
     parser.add_argument("--roofline", metavar="PNG", help="write a roofline there")
-    parser.add_argument("--compare", metavar="JSON", help="compare with an earlier --json")
+    parser.add_argument(
+        "--compare",
+        metavar="JSON",
+        help="compare with an earlier --json, of this version or another",
+    )
     parser.set_defaults(run=_bench)
 
 
@@ -138,25 +146,29 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from .bench import plot, report
+    from .bench import earlier, plot, report
     from .bench.grid import parse_shape
     from .bench.runner import Settings, run
 
     if options.rounds < 3:
         raise ValueError(f"--rounds: got {options.rounds}, expected at least 3")
+    if options.device == "cuda":
+        from .bench.gpu.run import main as run_on_gpu
+
+        return run_on_gpu(options)
     shapes = [parse_shape(text) for text in options.shape or ()]
     suites = options.suite or (() if shapes else ("grid",))
     chosen, modes = Settings.choose(suites, shapes, options.mode)
     threads = options.threads or (_cpu.num_threads(),)
-    earlier = report.Report.load(options.compare) if options.compare else None
+    before = earlier.load(options.compare) if options.compare else None
     settings = Settings(
         chosen, modes, options.dtype, threads, options.isa, options.peers, options.rounds,
         options.seconds, options.weights_dtype,
     )  # fmt: skip
     result = run(settings)
     print(report.table(result.rows))
-    if earlier is not None:
-        print(report.compare(result.rows, earlier))
+    if before is not None:
+        print(earlier.compare(result.rows, before))
     if options.json:
         result.save(options.json)
     if options.markdown:

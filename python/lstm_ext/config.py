@@ -34,8 +34,13 @@ def available_isas() -> list[str]:
 
 
 def cuda_available() -> Availability:
-    """Return whether CUDA can be used; false values carry a `reason`."""
-    return Availability("this version of lstm_ext has no CUDA module")
+    """Return whether CUDA can be used; false values carry a `reason`.
+
+    It needs the module of kernels, which is built where nvcc is found, a driver, a device and CuPy.
+    """
+    from .cuda.availability import available  # which needs this module
+
+    return available()
 
 
 def get_num_threads() -> int:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import _cpu, config
+from .cuda import availability
 
 __all__ = ["collect", "describe"]
 
 _OPTIONAL = {
+    "cupy": "arrays and matrix products on a GPU",
     "matplotlib": "pictures of the demo and of bench; pip install matplotlib",
     "statsmodels": "the sunspots of the demo; pip install statsmodels",
     "torch": "a peer of bench and demo",
@@ -42,6 +44,7 @@ def collect() -> dict[str, Any]:
         "threads_from": _cpu.num_threads_source(),
         "cuda": bool(cuda),
         "cuda_reason": cuda.reason,
+        "cuda_missing": availability.parts(),
         "optional": {name: importlib.util.find_spec(name) is not None for name in _OPTIONAL},
     }
 
@@ -57,6 +60,7 @@ def describe() -> str:
         f"instruction sets: {isas}; chosen: {facts['isa']} (LSTM_EXT_ISA forces one)",
         f"threads: {facts['threads']}, from {facts['threads_from']}",
         f"CUDA: {'available' if facts['cuda'] else 'not available: ' + facts['cuda_reason']}",
+        *(f"  {part:12} {missing or 'there'}" for part, missing in facts["cuda_missing"].items()),
         "optional packages:",
     ]
     for name, installed in facts["optional"].items():

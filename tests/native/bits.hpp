@@ -1,5 +1,5 @@
 // What kernel_bits.cpp is made of: numbers that all machines draw alike, arrays with a guard behind
-// them, and a hash of results.
+// them, a hash of results, and names of cases.
 #pragma once
 
 #include <sys/mman.h>
@@ -9,12 +9,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <string>
 #include <type_traits>
 
 #include "cpu/buffer.hpp"
+#include "cpu/kernel_set.hpp"
 
 namespace lstm_ext {
 namespace cpu {
@@ -132,6 +134,24 @@ class Hash {
  private:
   uint64_t hash_ = 0xcbf29ce484222325u;
 };
+
+template <class F>
+const char* format_name() {
+  if (std::is_same_v<F, Bfloat16>) return "bfloat16 ";
+  if (std::is_same_v<F, Int8>) return "int8 ";
+  return std::is_same_v<F, float> ? "float32 " : "float64 ";
+}
+
+inline std::string text_of(std::initializer_list<int64_t> sizes) {
+  std::string text = " (";
+  for (const int64_t size : sizes) text += (text.size() > 2 ? ", " : "") + std::to_string(size);
+  return text + ")";
+}
+
+template <class F>
+std::string case_name(const char* kernel, std::initializer_list<int64_t> sizes, Numbers numbers) {
+  return std::string(format_name<F>()) + kernel + text_of(sizes) + " " + name_of(numbers);
+}
 
 }  // namespace cpu
 }  // namespace lstm_ext

@@ -5,17 +5,13 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
-#include <memory>
-#include <string>
 #include <type_traits>
 
 #include "bits.hpp"
-#include "cpu/drivers.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/kernel_set.hpp"
-#include "cpu/packed_weights.hpp"
-#include "cpu/stream.hpp"
 #include "lstm.hpp"
+#include "lstm_bits.hpp"
 
 namespace lstm_ext {
 namespace cpu {
@@ -26,24 +22,6 @@ extern const KernelSet kernels;
 namespace {
 
 const KernelSet& tested = LSTM_EXT_TESTED::kernels;
-
-template <class F>
-const char* format_name() {
-  if (std::is_same_v<F, Bfloat16>) return "bfloat16 ";
-  if (std::is_same_v<F, Int8>) return "int8 ";
-  return std::is_same_v<F, float> ? "float32 " : "float64 ";
-}
-
-std::string text_of(std::initializer_list<int64_t> sizes) {
-  std::string text = " (";
-  for (const int64_t size : sizes) text += (text.size() > 2 ? ", " : "") + std::to_string(size);
-  return text + ")";
-}
-
-template <class F>
-std::string case_name(const char* kernel, std::initializer_list<int64_t> sizes, Numbers numbers) {
-  return std::string(format_name<F>()) + kernel + text_of(sizes) + " " + name_of(numbers);
-}
 
 // ---- kernels over flat arrays ----
 
@@ -124,160 +102,119 @@ void matmuls(int64_t m, int64_t n, int64_t k, Numbers numbers, int threads = 1) 
   hash.print(case_name<T>("matmul", {m, n, k}, numbers));
 }
 
-template <class F>
-struct Problem {
-  using T = typename Format<F>::Value;
-  static constexpr bool kHasBackward = !Format<F>::kEncodes;
-
-  LstmShape shape;
-  Numbers numbers;
-  Array<T> x, w_ih, w_hh, bias, h0, c0;
-  std::shared_ptr<const PackedWeights<F>> weights;
-
-  Problem(const LstmShape& s, Numbers numbers_, bool has_bias)
-      : shape(s),
-        numbers(numbers_),
-        x(s.batch_size * s.seq_len * s.input_size, numbers),
-        w_ih(s.input_size * columns(), numbers == Numbers::kOdd ? Numbers::kPlain : numbers),
-        w_hh(s.hidden_size * columns(), Numbers::kPlain),
-        bias(columns(), Numbers::kPlain),
-        h0(states(), numbers),
-        c0(states(), numbers),
-        weights(std::make_shared<PackedWeights<F>>(
-            tested, WeightArrays<T>{s.input_size, s.hidden_size, 0, w_ih.data(), columns(),
-                                    w_hh.data(), columns(), has_bias ? bias.data() : nullptr})) {}
-
-  int64_t columns() const { return kNumGates * shape.hidden_size; }
-  int64_t states() const { return shape.batch_size * shape.hidden_size; }
-  std::string name(const char* pass) const {
-    const LstmShape& s = shape;
-    return case_name<F>(pass, {s.batch_size, s.seq_len, s.input_size, s.hidden_size}, numbers);
-  }
-
-  template <class U>
-  Sequence<U> sequence(U* data, int64_t features) const {
-    return {data, shape.seq_len * features, features, 1};
-  }
-};
-
-// What a forward pass leaves for a backward one.
-template <class T>
-struct Kept {
-  Array<T> output, gates, cells;
-};
-
-template <class F, class T>
-void forward(const Problem<F>& p, Kept<T>& kept, bool from_state, bool go_backwards, int threads) {
-  Array<T> h(p.states()), c(p.states());
-  LstmForward<T> call{};
-  call.shape = p.shape;
-  call.go_backwards = go_backwards;
-  call.x = p.sequence(p.x.data(), p.shape.input_size);
-  call.h0 = from_state ? p.h0.data() : nullptr;
-  call.c0 = from_state ? p.c0.data() : nullptr;
-  call.output = p.sequence(kept.output.data(), p.shape.hidden_size);
-  call.h = h.data();
-  call.c = c.data();
-  if (p.kHasBackward) {
-    call.gates = kept.gates.data();
-    call.cells = kept.cells.data();
-  }
-  lstm_forward(*p.weights, call, threads);
-  Hash hash;
-  hash.add(kept.output);
-  hash.add(h);
-  hash.add(c);
-  if (p.kHasBackward) {
-    hash.add(kept.gates);
-    hash.add(kept.cells);
-  }
-  hash.print(p.name("forward"));
-}
-
-template <class T>
-void backward(const Problem<T>& p, Kept<T>& kept, bool from_state, bool go_backwards, int threads) {
-  const LstmShape& s = p.shape;
-  const Array<T> d_output(kept.output.size(), Numbers::kPlain);
-  const Array<T> d_h(p.states(), Numbers::kPlain), d_c(p.states(), Numbers::kPlain);
-  Array<T> d_x(p.x.size()), d_w_ih(p.w_ih.size()), d_w_hh(p.w_hh.size()), d_bias(p.columns());
-  Array<T> d_h0(p.states()), d_c0(p.states());
-  LstmBackward<T> call{};
-  call.shape = s;
-  call.go_backwards = go_backwards;
-  call.x = p.sequence(p.x.data(), s.input_size);
-  call.h0 = from_state ? p.h0.data() : nullptr;
-  call.c0 = from_state ? p.c0.data() : nullptr;
-  call.output = p.sequence(static_cast<const T*>(kept.output.data()), s.hidden_size);
-  call.gates = kept.gates.data();
-  call.cells = kept.cells.data();
-  call.d_output = p.sequence(d_output.data(), s.hidden_size);
-  call.d_h = d_h.data();
-  call.d_c = d_c.data();
-  call.d_gates = kept.gates.data();
-  call.d_x = p.sequence(d_x.data(), s.input_size);
-  call.d_w_ih = d_w_ih.data();
-  call.d_w_hh = d_w_hh.data();
-  call.d_bias = d_bias.data();
-  call.d_h0 = d_h0.data();
-  call.d_c0 = d_c0.data();
-  lstm_backward(*p.weights, call, threads);
-  Hash hash;
-  for (const Array<T>* result : {&kept.gates, &d_x, &d_w_ih, &d_w_hh, &d_bias, &d_h0, &d_c0}) {
-    hash.add(*result);
-  }
-  hash.print(p.name("backward"));
-}
-
-template <class F, class T>
-void stream(const Problem<F>& p, bool from_state) {
-  const LstmShape& s = p.shape;
-  Stream<F> steps(p.weights, s.batch_size);
-  if (from_state) steps.write_state(p.h0.data(), p.c0.data());
-  Array<T> output(p.states()), h(p.states()), c(p.states());
-  Hash hash;
-  for (int64_t t = 0; t < s.seq_len; ++t) {
-    steps.step(p.x.data() + t * s.input_size, s.seq_len * s.input_size, output.data(), 1);
-    hash.add(output);
-  }
-  steps.read_state(h.data(), c.data());
-  hash.add(h);
-  hash.add(c);
-  hash.print(p.name("stream"));
-}
-
-// One problem, forward, streamed and backward.
-template <class F>
-void lstm(const LstmShape& shape, Numbers numbers, bool has_bias, bool from_state,
-          bool go_backwards = false, int threads = 1) {
-  using T = typename Format<F>::Value;
-  const Problem<F> p(shape, numbers, has_bias);
-  const int64_t steps = p.kHasBackward ? shape.seq_len : 0;
-  Kept<T> kept{Array<T>(shape.seq_len * p.states()),
-               Array<T>(steps * shape.batch_size * p.columns()), Array<T>(steps * p.states())};
-  forward<F, T>(p, kept, from_state, go_backwards, threads);
-  stream<F, T>(p, from_state);
-  if constexpr (p.kHasBackward) backward<T>(p, kept, from_state, go_backwards, threads);
-}
-
 // ---- all cases ----
 
 // Few rows are chunked, many or a single step are fused; 140 and 270 are more than a block of k.
 template <class F>
 void lstms() {
+  const auto run = [](const LstmShape& shape, const Way& way) { lstm<F>(tested, shape, way); };
+  constexpr Numbers kPlain = Numbers::kPlain;
   for (const int64_t batch : {1, 2, 3, 4, 5, 6, 7, 13}) {
-    lstm<F>({batch, 3, 5, 7}, Numbers::kPlain, batch % 2 == 0, batch % 3 == 0);
+    run({batch, 3, 5, 7}, {kPlain, batch % 2 == 0, batch % 3 == 0});
   }
   for (const int64_t hidden : {1, 2, 4, 8, 9, 16, 17, 31}) {
-    lstm<F>({2, 4, 3, hidden}, Numbers::kPlain, true, hidden % 2 == 0, hidden % 3 == 0);
+    run({2, 4, 3, hidden}, {kPlain, true, hidden % 2 == 0, hidden % 3 == 0});
   }
-  lstm<F>({1, 1, 1, 1}, Numbers::kPlain, true, false);
-  lstm<F>({3, 2, 140, 19}, Numbers::kPlain, true, true);
-  lstm<F>({17, 2, 9, 140}, Numbers::kPlain, true, true);
-  lstm<F>({2, 2, 270, 270}, Numbers::kPlain, true, false);
-  lstm<F>({16, 4, 96, 96}, Numbers::kPlain, true, true, false, 2);
+  run({1, 1, 1, 1}, {kPlain, true, false});
+  run({3, 2, 140, 19}, {});
+  run({17, 2, 9, 140}, {});
+  run({2, 2, 270, 270}, {kPlain, true, false});
+  run({16, 4, 96, 96}, {kPlain, true, true, false, 2});
   for (const Numbers numbers : {Numbers::kTiny, Numbers::kHuge, Numbers::kOdd}) {
-    lstm<F>({7, 3, 33, 10}, numbers, false, true);
-    lstm<F>({14, 3, 12, 5}, numbers, numbers == Numbers::kOdd, false, true);
+    run({7, 3, 33, 10}, {numbers, false, true});
+    run({14, 3, 12, 5}, {numbers, numbers == Numbers::kOdd, false, true});
+  }
+}
+
+// Softplus and the normal distribution of gelu come from the machine's own mathematical library:
+// two of these need not round alike.
+constexpr ActivationOptions kActivations[] = {
+    {ActivationKind::kSigmoid},
+    {ActivationKind::kTanh, 1.25, 0.75},
+    {ActivationKind::kAffine, 0.5, 0.25},
+    {ActivationKind::kHardSigmoid, 0.75, 0.5},
+    {ActivationKind::kRelu},
+    {ActivationKind::kLeakyRelu, 0.25},
+    {ActivationKind::kThresholdedRelu, 0.125},
+    {ActivationKind::kElu, 1.5, 1.0625},
+    {ActivationKind::kSoftsign},
+    {ActivationKind::kExponential},
+    {ActivationKind::kSilu},
+};
+
+Variant everything() {
+  Variant v{"everything"};
+  v.cell = {{ActivationKind::kSoftsign}, {ActivationKind::kElu, 0.75}, {ActivationKind::kTanh}};
+  v.cell.clip = 0.875;
+  v.cell.cell_clip = 0.75;
+  v.cell.zoneout = 0.25;
+  v.cell.cell_zoneout = 0.125;
+  v.has_peephole = true;
+  v.projection_size = 5;
+  return v;
+}
+
+Variant noisy() {
+  Variant v = everything();
+  v.name = "everything, noisy";
+  v.cell.input_forget = true;
+  v.has_noise_of_h = v.has_zoneout = v.has_cell_zoneout = true;
+  v.has_mask = v.has_reset = true;
+  return v;
+}
+
+// One variant at a time.
+template <class Run>
+void each_variant(const Run& run) {
+  const auto with = [&](const char* name, const auto& change) {
+    Variant v{name};
+    change(v);
+    run(v);
+  };
+  with("peephole", [](Variant& v) { v.has_peephole = true; });
+  with("clip", [](Variant& v) { v.cell.clip = 0.5; });
+  with("cell_clip", [](Variant& v) { v.cell.cell_clip = 0.25; });
+  with("input_forget", [](Variant& v) { v.cell.input_forget = true; });
+  with("zoneout", [](Variant& v) { v.cell.zoneout = 0.3, v.cell.cell_zoneout = 0.2; });
+  with("mask", [](Variant& v) { v.has_mask = true; });
+  with("lengths", [](Variant& v) { v.has_lengths = true, v.repeats_output = false; });
+  with("reset", [](Variant& v) { v.has_reset = true; });
+  with("mask, reset", [](Variant& v) { v.has_mask = v.has_reset = true; });
+  with("noise of h", [](Variant& v) { v.has_noise_of_h = true; });
+  with("noise of zoneout", [](Variant& v) { v.has_zoneout = v.has_cell_zoneout = true; });
+  for (const int64_t size : {1, 4, 7, 16, 33}) {
+    with("projection", [&](Variant& v) { v.projection_size = size; });
+  }
+}
+
+// Batches on both sides of what is chunked, units on both sides of vectors' lengths.
+template <class F>
+void variants() {
+  const auto run = [](const LstmShape& shape, const Variant& v, const Way& way = {}) {
+    lstm<F>(tested, shape, way, v);
+  };
+  each_variant([&](const Variant& v) {
+    run({3, 5, 4, 7}, v);
+    run({13, 3, 2, 17}, v);
+  });
+  for (const ActivationOptions& activation : kActivations) {
+    for (ActivationOptions CellOptions::* place :
+         {&CellOptions::recurrent, &CellOptions::candidate, &CellOptions::output}) {
+      Variant v{"activation"};
+      v.cell.*place = activation;
+      run({2, 2, 3, 21}, v);
+    }
+  }
+  for (const Variant& v : {everything(), noisy()}) {
+    for (const int64_t hidden : {1, 2, 8, 9, 16, 31}) {
+      const bool odd = hidden % 2 == 1;
+      run({5, 4, 3, hidden}, v, {Numbers::kPlain, odd, !odd, odd});
+    }
+    run({17, 3, 140, 19}, v);
+    run({16, 4, 96, 96}, v, {Numbers::kPlain, true, true, false, 2});
+    for (const Numbers numbers : {Numbers::kTiny, Numbers::kHuge, Numbers::kOdd}) {
+      run({7, 3, 33, 10}, v, {numbers});
+    }
   }
 }
 
@@ -324,6 +261,10 @@ int main() {
   lstms<double>();
   lstms<Bfloat16>();
   lstms<Int8>();
-  lstm<Int8>({1, 2, Format<Int8>::kDepthBlock + 1, 2}, Numbers::kPlain, true, false);
+  lstm<Int8>(tested, {1, 2, Format<Int8>::kDepthBlock + 1, 2}, {Numbers::kPlain, true, false});
+  variants<float>();
+  variants<double>();
+  variants<Bfloat16>();
+  variants<Int8>();
   return 0;
 }

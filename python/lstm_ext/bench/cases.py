@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import reference
 from .._arguments import as_weights_dtype
 from . import fit, small
 from .grid import Shape
+from .variants import BACKWARD, LENGTHS, PLAIN, Variant, draw_layers, run
 
 __all__ = ["Case", "check_case"]
 
@@ -31,10 +31,18 @@ _ADAMS_DIFFER = 1e-4
 _FORMATS_DIFFER = 4
 
 
-def check_case(shape: Shape, mode: str, dtype: str, weights_dtype: str | None) -> None:
-    """Raise a ValueError if the mode cannot take the shape, or the mode or dtype small weights."""
+def check_case(
+    shape: Shape, mode: str, dtype: str, weights_dtype: str | None, variant: Variant = PLAIN
+) -> None:
+    """Raise a ValueError if the mode cannot take the shape, or they cannot take the weights."""
     if mode == "stream" and shape.T != 1:
         raise ValueError(f"mode: got stream at {shape}, expected a shape of one step")
+    if variant.needs and mode not in ("forward", "training"):
+        raise ValueError(f"mode: got {mode} of {variant.name}, expected forward or training")
+    if variant.needs and weights_dtype:
+        raise ValueError(
+            f"weights_dtype: got {weights_dtype} of {variant.name}, expected full weights"
+        )
     if weights_dtype is None:
         return
     if mode not in ("forward", "stream"):
@@ -65,6 +73,16 @@ class Case:
         Forces this package's instruction set.
     weights_dtype : "bfloat16" or "int8", optional
         How the weights are stored; by default as they are, in `dtype`.
+    variant : Variant
+        The kind of LSTM. Where sequences have lengths, these are drawn evenly from 1 to T, the
+        output is zero behind them, and so is the gradient of the output.
+
+    Attributes
+    ----------
+    layers : list of lists of Weights
+        Of each layer, of each direction.
+    lengths : (B,) array of int32 or None
+        None: all sequences have T steps.
 
     Raises
     ------
@@ -81,42 +99,66 @@ class Case:
         group: str = "",
         isa: str | None = None,
         weights_dtype: str | None = None,
+        variant: Variant = PLAIN,
     ) -> None:
-        check_case(shape, mode, dtype, weights_dtype)
+        check_case(shape, mode, dtype, weights_dtype, variant)
         self.shape, self.mode, self.dtype, self.threads = shape, mode, dtype, threads
         self.group, self.isa = group, isa
-        self.weights_dtype = weights_dtype
+        self.weights_dtype, self.variant = weights_dtype, variant
         rng = np.random.default_rng(list(shape))
         batch, steps, features, units = shape
-        scale = 1 / np.sqrt(features + units)
 
         def draw(*size: int, scale: float = 1.0) -> Array:
             return (rng.standard_normal(size) * scale).astype(dtype)
 
         self.x = draw(batch, steps, features)
-        self.kernel = draw(features, 4 * units, scale=scale)
-        self.recurrent_kernel = draw(units, 4 * units, scale=scale)
-        self.bias = draw(4 * units, scale=0.1)
-        self.d_output = draw(batch, steps, units)
+        self.layers = draw_layers(variant, features, units, draw)
+        self.d_output = draw(batch, steps, self.output_size)
+        self.lengths: Array | None = None
+        if LENGTHS in variant.needs:
+            self.lengths = rng.integers(1, steps + 1, batch, dtype=np.int32)
+            self.d_output[~self.mask] = 0
         if mode == "fit":
             numbers = np.linspace(0, 1, fit.SAMPLES)
             self.x = np.tile(numbers[:, None, None], (1, steps, features)).astype(dtype)
             self.y = (numbers[:, None] + 0.01).astype(dtype)
-            self.dense_kernel, self.dense_bias = draw(units, 1, scale=scale), np.zeros(1, dtype)
+            self.dense_kernel = draw(units, 1, scale=float(1 / np.sqrt(features + units)))
+            self.dense_bias = np.zeros(1, dtype)
 
     @property
     def weights(self) -> tuple[Array, Array, Array]:
-        """kernel, recurrent_kernel, bias."""
-        return self.kernel, self.recurrent_kernel, self.bias
+        """kernel, recurrent_kernel and bias of a plain LSTM."""
+        return self.layers[0][0].arguments
+
+    @property
+    def output_size(self) -> int:
+        """Of one step."""
+        return sum(weights.output_size for weights in self.layers[-1])
+
+    @property
+    def mask(self) -> Array:
+        """Where there is a step: (B, T) of bool."""
+        batch, steps, _, _ = self.shape
+        lengths = np.full(batch, steps) if self.lengths is None else self.lengths
+        mask: Array = np.arange(steps) < lengths[:, None]
+        return mask
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of a forward pass."""
+        arrays = [a for directions in self.layers for weights in directions for a in weights]
+        matrices = [a for a in arrays if a is not None and a.ndim == 2]
+        return int(self.mask.sum()) * sum(a.size for a in matrices)
 
     def check(self, output: Array, gradient: Array | None) -> float:
         """Compare a subject's results with the reference in float64, with full weights.
 
         Parameters
         ----------
-        output : (B, T, H) array, or in a fit (100, 1)
+        output : (B, T, P) array, or in a fit (100, 1)
+            P is `output_size`.
         gradient : (I, 4H) array or None
-            Of kernel, in training.
+            Of kernel, in training; with two directions (I, 8H), and of the first layer's.
 
         Returns
         -------
@@ -132,7 +174,7 @@ class Case:
             small weights, than 4 times the error of the same format in NumPy.
         """
         exact = self._exact[0]
-        wanted = (*self.x.shape[:2], self.shape.H) if self.mode != "fit" else exact.shape
+        wanted = (*self.x.shape[:2], self.output_size) if self.mode != "fit" else exact.shape
         if output.shape != wanted:
             raise ValueError(f"output has shape {output.shape}, expected {wanted}")
         part = output[tuple(map(slice, exact.shape))]
@@ -169,27 +211,29 @@ class Case:
     def _checked(self) -> tuple[int, int]:
         """How many rows and steps are compared."""
         batch, steps, _, _ = self.shape
-        share = _MAX_REFERENCE / max(self.shape.multiply_adds, 1)
+        share = _MAX_REFERENCE / max(self.multiply_adds, 1)
         if self.mode == "training" or share >= 1:
             return batch, steps
         rows = max(1, int(batch * share))
+        if BACKWARD in self.variant.needs:  # whose first steps build on the last
+            return rows, steps
         return rows, max(1, min(steps, int(steps * share * batch / rows)))
 
     def _reference(self, dtype: str) -> tuple[Array, Array]:
         """Return the output of what is compared, in training with the gradient of kernel."""
-        weights = [w.astype(dtype) for w in self.weights]
         if self.mode == "fit":
-            weights += [w.astype(dtype) for w in (self.dense_kernel, self.dense_bias)]
+            weights = [*self.weights, self.dense_kernel, self.dense_bias]
+            weights = [w.astype(dtype) for w in weights]
             x, y = self.x.astype(dtype), self.y.astype(dtype)
             prediction = fit.train_in_numpy(x, y, weights, self.shape.B)
             return prediction, prediction
         rows, steps = self._checked
-        x = self.x[:rows, :steps].astype(dtype)
+        layers = [[weights.astype(dtype) for weights in layer] for layer in self.layers]
+        lengths = None if self.lengths is None else np.minimum(self.lengths[:rows], steps)
+        output, backward = run(self.x[:rows, :steps].astype(dtype), layers, lengths)
         if self.mode != "training":
-            output = reference.lstm(x, *weights)[0]
             return output, output
-        (output, _, _), backward = reference.lstm_vjp(x, *weights)
-        return output, backward(self.d_output.astype(dtype)).kernel
+        return output, backward(self.d_output.astype(dtype))
 
 
 def _rms_error(got: Array, exact: Array) -> float:

@@ -1,22 +1,37 @@
 """What the machine allows: its ceilings, measured now, and the time that no program can beat.
 
 A pass has phases; each takes at least its operations over the rate of fused multiply-adds, and at
-least the bytes that it must move over the bandwidth of the level where they live. The floor is the
+least the bytes that it must move over the bandwidth of the levels where they live. The floor is the
 sum over phases of the larger one. Small weights move fewer bytes, and instructions that multiply
 them in groups multiply more of them at a time.
+
+The weights of a step are read again in the next. Going there and back, a byte is found in the level
+that holds what was read since: those read last are still in the first cache, and only what none of
+the small ones holds comes from the large. So the floor takes the first bytes of a step's weights at
+the rate of the first cache, the next at that of the second, and so on. The product with the inputs
+of all steps reads its weights once a call, behind those of the steps.
+
+Not counted: activations, what is neither weights nor multiplied by them, and meetings of threads.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .. import _cpu
 from .cases import Case
 from .fit import EPOCHS, SAMPLES
+from .variants import Weights
 
 __all__ = ["WEIGHT_BYTES", "Ceilings", "floor_seconds", "measure_ceilings", "rate_over_fma"]
 
-_SIZES = (16 << 10, 256 << 10, 768 << 10, 4 << 20, 16 << 20, 128 << 20)
+_SIZES = tuple(
+    kib << 10
+    for kib in (16, 32, 64, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16384, 131072)
+)
 WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
 _SHARED_FROM = 64 << 20  # memory is shared: its bandwidth does not grow with the threads
 
@@ -27,13 +42,23 @@ class Ceilings(NamedTuple):
     flops: float
     bandwidth: dict[int, float]
 
-    def read_seconds(self, size: float, threads: int) -> float:
-        """Return the least time for threads to read `size` bytes once from where they live."""
-        share = size / threads
-        for level, rate in sorted(self.bandwidth.items()):
-            if share <= level and size < _SHARED_FROM:
-                return share / rate
-        return size / self.bandwidth[max(self.bandwidth)]
+    def read_seconds(self, size: float, threads: int, behind: float = 0.0) -> float:
+        """Return the least time for threads to read `size` bytes that they read before.
+
+        Each reads its share. In between, `behind` other bytes were read; of the rest, those read
+        last come first. What lies between two of the measured sizes is taken at the rate of the
+        smaller one.
+        """
+        sizes = sorted(self.bandwidth)
+        edges = [0.0, *(float(min(s * threads, _SHARED_FROM)) for s in sizes[1:-1]), _SHARED_FROM]
+        rates = [self.bandwidth[s] * threads for s in sizes[:-1]]
+        edges.append(float("inf"))
+        rates.append(self.bandwidth[sizes[-1]])
+        seconds = 0.0
+        for (start, end), rate in zip(pairwise(edges), rates, strict=True):
+            inside = min(end, behind + size) - max(start, behind)
+            seconds += max(inside, 0.0) / rate
+        return seconds
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for a file."""
@@ -43,9 +68,14 @@ class Ceilings(NamedTuple):
         }
 
 
-def measure_ceilings(seconds: float = 0.1) -> Ceilings:
+def measure_ceilings(seconds: float = 0.05) -> Ceilings:
     """Measure one core for about `seconds` a figure."""
-    bandwidth = {size: _cpu.measure_read_bandwidth(size, seconds) for size in _SIZES}
+    bandwidth: dict[int, float] = {}
+    for size in reversed(_SIZES):
+        # What is read at some rate in a large block can be in a small one.
+        rate = _cpu.measure_read_bandwidth(size, seconds)
+        bandwidth[size] = max([rate, *bandwidth.values()])
+    bandwidth = dict(sorted(bandwidth.items()))
     return Ceilings(_cpu.measure_fma_rate(seconds), bandwidth)
 
 
@@ -66,23 +96,61 @@ def rate_over_fma(weights_dtype: str, isa: str) -> float:
 
 
 def floor_seconds(case: Case, isa: str, ceilings: Ceilings) -> float:
-    """Return the least time for a case with that instruction set."""
+    """Return the least time for a case with that instruction set.
+
+    It is the sum over directions and layers, which may share the threads in any way.
+    """
     weights_dtype = case.weights_dtype or case.dtype
-    size = WEIGHT_BYTES[weights_dtype]
-    rate = ceilings.flops * rate_over_fma(weights_dtype, isa) * case.threads
-    batch, steps, features, units = case.shape
+    machine = _Machine(
+        ceilings,
+        ceilings.flops * rate_over_fma(weights_dtype, isa) * case.threads,
+        case.threads,
+        WEIGHT_BYTES[weights_dtype],
+    )
+    rows = np.count_nonzero(case.mask, axis=0).tolist()
+    seconds = sum(
+        _lstm_seconds(weights, rows, case.mode, machine)
+        for directions in case.layers
+        for weights in directions
+    )
+    return seconds * EPOCHS * -(-SAMPLES // case.shape.B) if case.mode == "fit" else seconds
 
-    def phase(rows: int, depth: int) -> float:
-        """Return that of (rows, depth) by (depth, 4 * units), the weights read once."""
-        operations = 2.0 * rows * depth * 4 * units
-        return max(
-            operations / rate, ceilings.read_seconds(depth * 4.0 * units * size, case.threads)
-        )
 
-    projection = phase(batch * steps, features)
-    recurrence = steps * phase(batch, units)
-    if case.mode in ("forward", "stream"):
-        return projection + recurrence
-    # Backward: d_h in every step, d_x, and the gradients of both matrices over all steps.
-    step_seconds = 3 * projection + 2 * recurrence + phase(batch * steps, units)
-    return step_seconds * EPOCHS * -(-SAMPLES // batch) if case.mode == "fit" else step_seconds
+class _Machine(NamedTuple):
+    """The ceilings for one case."""
+
+    ceilings: Ceilings
+    rate: float  # operations a second, of all threads
+    threads: int
+    weight_bytes: int
+
+    def product(self, rows: int, count: int, behind: int = 0) -> float:
+        """Return the time to multiply rows with `count` weights that are read once."""
+        if not rows:
+            return 0.0
+        size = count * self.weight_bytes
+        reading = self.ceilings.read_seconds(size, self.threads, behind * self.weight_bytes)
+        return max(2.0 * rows * count / self.rate, reading)
+
+
+def _lstm_seconds(weights: Weights, rows: list[int], mode: str, machine: _Machine) -> float:
+    """Return the time of one LSTM where `rows` have a first, a second, ... step."""
+    own = weights.projection_kernel
+    recurrent, projection = weights.recurrent_kernel.size, 0 if own is None else own.size
+    # In the first step of a call the state is zero, and its product need not be computed; the state
+    # of a stream goes on from call to call.
+    later = rows if mode == "stream" else rows[1:]
+    stepped = recurrent + projection
+    steps = sum(machine.product(count, stepped) for count in later)
+    if projection and mode != "stream":
+        steps += machine.product(rows[0], projection)
+    inputs = machine.product(sum(rows), weights.kernel.size, behind=stepped if later else 0)
+    if mode in ("forward", "stream"):
+        return inputs + steps
+    # Backward: the gradients of h step by step, and those of the weights over all steps; those of
+    # x, which a fit has no use for.
+    gradients = inputs + machine.product(sum(later), recurrent)
+    if projection:
+        gradients += machine.product(sum(rows), projection)
+    d_x = 0.0 if mode == "fit" else inputs
+    return inputs + d_x + gradients + 2 * steps

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["GRID", "GROUPS", "Shape", "parse_shape"]
+from .variants import VARIANTS
+
+__all__ = ["GROUPS", "SUITES", "Shape", "parse_shape"]
 
 
 class Shape(NamedTuple):
@@ -20,7 +22,7 @@ class Shape(NamedTuple):
 
     @property
     def multiply_adds(self) -> int:
-        """Of a forward pass."""
+        """Of a plain forward pass."""
         return self.B * self.T * (self.I + self.H) * 4 * self.H
 
 
@@ -58,7 +60,13 @@ GROUPS: dict[str, list[Shape]] = {
         "1,1,128,128 1,1,512,512 1,100,128,128 1,100,256,256 1,50,1024,1024 64,50,512,512 "
         "32,100,128,256"
     ),
+    **{
+        name: _shapes("1,100,64,64 1,100,256,256 16,50,128,128 32,100,128,256") for name in VARIANTS
+    },
 }
 
-#: The groups of full weights.
-GRID = tuple(name for name in GROUPS if name != "small")
+#: Names for several groups: those of plain LSTMs with full weights, and those of the others.
+SUITES = {
+    "grid": tuple(name for name in GROUPS if name != "small" and name not in VARIANTS),
+    "variants": tuple(VARIANTS),
+}

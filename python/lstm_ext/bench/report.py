@@ -1,4 +1,4 @@
-"""Results: their form, the table, and the comparison with an earlier file."""
+"""Results: their form and the tables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from typing import Any, NamedTuple
 from .. import _cpu
 from .timing import median_ratio
 
-__all__ = ["Report", "Row", "compare", "environment", "markdown", "table"]
+__all__ = [
+    "OURS", "Report", "Row", "environment", "is_own", "markdown", "sections", "table",
+]  # fmt: skip
 
 OURS = "lstm_ext"
-IN_FULL = "lstm_ext-float32"  # beside small weights: no peer
 
 _PACKAGES = (
     "numpy", "torch", "onnxruntime", "openvino", "jax", "keras", "tensorflow", "tensorflow-cpu",
     "ncnn",
 )  # fmt: skip
 _WIDTH = 120  # of a terminal
+
+
+def is_own(name: str) -> bool:
+    """Return whether a subject is this package, in any way, and so no peer."""
+    return name == OURS or name.startswith(f"{OURS}-")
 
 
 class Row(NamedTuple):
@@ -42,6 +48,8 @@ class Row(NamedTuple):
     refused: dict[str, str]  # why a peer was not timed
     weights_dtype: str
     errors: dict[str, float]  # root mean square, relative to float64 with full weights, by subject
+    variant: str = ""  # the kind of LSTM; empty for a plain one
+    steps: float = 1.0  # the share of the slots (B, T) that are steps
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -57,7 +65,7 @@ class Row(NamedTuple):
     @property
     def fastest(self) -> str | None:
         """The fastest peer."""
-        peers = {n: seconds for n, seconds in self.seconds.items() if n not in (OURS, IN_FULL)}
+        peers = {n: s for n, s in self.seconds.items() if not is_own(n)}
         return min(peers, key=peers.__getitem__) if peers else None
 
     @property
@@ -82,7 +90,7 @@ class Report(NamedTuple):
 
     @classmethod
     def load(cls, path: str) -> Report:
-        """Read what `save` wrote.
+        """Read what `save` wrote; `earlier.load` reads what an earlier version wrote as well.
 
         Raises
         ------
@@ -126,15 +134,27 @@ def _processor() -> str:
     return f"{name}, {os.cpu_count()} processors, {platform.system()} {platform.machine()}"
 
 
-def _header(rows: list[Row]) -> tuple[list[str], list[str]]:
-    peers = list(dict.fromkeys(name for row in rows for name in row.times if name != OURS))
-    return peers, ["shape", OURS, *peers, "x fastest", "of floor"]
+class _Columns(NamedTuple):
+    """The columns of a section."""
 
+    peers: list[str]
+    has_steps: bool
 
-def _cells(row: Row, peers: list[str]) -> list[str]:
-    times = [_time_and_error(row, name) for name in (OURS, *peers)]
-    ratio = f"{row.ratios[row.fastest]:.2f} {row.fastest}" if row.fastest else "-"
-    return [row.shape, *times, ratio, f"{row.floor_share:.0%}"]
+    @classmethod
+    def of(cls, rows: list[Row]) -> _Columns:
+        peers = list(dict.fromkeys(name for row in rows for name in row.times if name != OURS))
+        return cls(peers, any(row.steps < 1 for row in rows))
+
+    @property
+    def header(self) -> list[str]:
+        steps = ["steps"] if self.has_steps else []
+        return ["shape", *steps, OURS, *self.peers, "x fastest", "of floor"]
+
+    def cells(self, row: Row) -> list[str]:
+        steps = [f"{row.steps:.0%}"] if self.has_steps else []
+        times = [_time_and_error(row, name) for name in (OURS, *self.peers)]
+        ratio = f"{row.ratios[row.fastest]:.2f} {row.fastest}" if row.fastest else "-"
+        return [row.shape, *steps, *times, ratio, f"{row.floor_share:.0%}"]
 
 
 def _time_and_error(row: Row, name: str) -> str:
@@ -150,7 +170,8 @@ def _microseconds(seconds: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _sections(rows: list[Row]) -> dict[str, list[Row]]:
+def sections(rows: list[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each table, by its title."""
     sections: dict[str, list[Row]] = {}
     for row in rows:
         threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
@@ -161,9 +182,12 @@ def _sections(rows: list[Row]) -> dict[str, list[Row]]:
 
 def _unit(rows: list[Row]) -> str:
     """Return what the cells hold."""
-    if rows[0].weights_dtype == rows[0].dtype:
-        return "microseconds a call"
-    return "microseconds a call; in brackets the error relative to float64"
+    unit = "microseconds a call"
+    if any(row.steps < 1 for row in rows):
+        unit += "; steps: the share of the slots that are not padding"
+    if rows[0].weights_dtype != rows[0].dtype:
+        unit += "; in brackets the error relative to float64"
+    return unit
 
 
 def _means(rows: list[Row], peers: list[str]) -> str:
@@ -206,15 +230,15 @@ def _wrap(text: str) -> str:
 def table(rows: list[Row]) -> str:
     """Return the rows for a terminal: microseconds a call, ratios, share of the floor."""
     lines = []
-    for title, section in _sections(rows).items():
-        peers, header = _header(section)
-        cells = [header, *(_cells(row, peers) for row in section)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+    for title, section in sections(rows).items():
+        columns = _Columns.of(section)
+        cells = [columns.header, *map(columns.cells, section)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines.append(f"{title} ({_unit(section)})")
         for line in cells:
             texts = (text.rjust(width) for text, width in zip(line, widths, strict=True))
             lines.append("  " + "  ".join(texts))
-        if means := _means(section, peers):
+        if means := _means(section, columns.peers):
             lines.append(_wrap(f"geometric mean: {means}"))
         lines += [*map(_wrap, _refusals(section)), ""]
     return "\n".join(lines)
@@ -226,27 +250,10 @@ def markdown(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     lines = [f"Machine: {env['machine']}. Versions: {versions}. Compiler: {env['compiler']}.", ""]
     lines += [f"Command: `{env['command']}`", ""]
-    for title, section in _sections(report.rows).items():
-        peers, header = _header(section)
-        lines += [f"**{title}** ({_unit(section)})", "", "| " + " | ".join(header) + " |"]
-        lines.append("|---" * len(header) + "|")
-        lines += ["| " + " | ".join(_cells(row, peers)) + " |" for row in section]
-        lines += ["", f"Geometric mean: {_means(section, peers)}.", ""]
+    for title, section in sections(report.rows).items():
+        columns = _Columns.of(section)
+        lines += [f"**{title}** ({_unit(section)})", ""]
+        lines += ["| " + " | ".join(columns.header) + " |", "|---" * len(columns.header) + "|"]
+        lines += ["| " + " | ".join(columns.cells(row)) + " |" for row in section]
+        lines += ["", f"Geometric mean: {_means(section, columns.peers)}.", ""]
     return "\n".join(lines)
-
-
-def compare(rows: list[Row], old: Report) -> str:
-    """Return how long each case takes now over what it took in an earlier report."""
-    before = {_key(row): row for row in old.rows}
-    lines = ["now over before (this package):"]
-    for row in rows:
-        earlier = before.get(_key(row))
-        if earlier is not None:
-            ratio = row.seconds[OURS] / earlier.seconds[OURS]
-            case = f"{row.mode} {row.weights_dtype} {row.shape} {row.threads} threads"
-            lines.append(f"  {case}: {ratio:.2f}")
-    return "\n".join(lines if len(lines) > 1 else [*lines, "  no case in common"])
-
-
-def _key(row: Row) -> tuple[str, str, str, str, int, str]:
-    return (row.shape, row.mode, row.dtype, row.weights_dtype, row.threads, row.isa)

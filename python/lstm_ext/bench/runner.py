@@ -13,8 +13,9 @@ from typing import NamedTuple
 from .. import _cpu
 from . import floor, peers, report, timing
 from .cases import Case, check_case
-from .grid import GRID, GROUPS, Shape
+from .grid import GROUPS, SUITES, Shape
 from .peers.base import Unsupported
+from .variants import PEEPHOLES, PLAIN, VARIANTS
 
 __all__ = ["Settings", "run"]
 
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
         cls, suites: Sequence[str], shapes: Sequence[Shape], modes: Sequence[str] | None
     ) -> tuple[list[tuple[str, Shape]], tuple[str, ...]]:
         """Return the shapes that suites and single shapes name, and the modes to run them in."""
-        names = [name for suite in suites for name in (GRID if suite == "grid" else (suite,))]
+        names = [name for suite in suites for name in SUITES.get(suite, (suite,))]
         chosen = [(group, shape) for group in names for shape in GROUPS[group]]
         chosen += [("", shape) for shape in shapes]
         return chosen, tuple(modes or ())
@@ -45,7 +46,8 @@ class Settings(NamedTuple):
     def plan(self) -> list[tuple[str, Shape, str, str | None]]:
         """Return group, shape, mode and weights_dtype of each case.
 
-        Each group has its own modes and weights, unless others are given.
+        Each group has its own modes and weights, unless others are given. The groups of variants
+        have their names.
 
         Raises
         ------
@@ -56,14 +58,18 @@ class Settings(NamedTuple):
         for group, shape in self.shapes:
             for weights_dtype in self.weights_dtypes or _own_weights(group):
                 for mode in self.modes or _own_modes(group, shape):
-                    check_case(shape, mode, self.dtype, weights_dtype)
+                    variant = VARIANTS.get(group, PLAIN)
+                    check_case(shape, mode, self.dtype, weights_dtype, variant)
                     plan.append((group, shape, mode, weights_dtype))
         return plan
 
     def cases(self, threads: int) -> Iterator[Case]:
         """Yield the cases of the plan, each with its data."""
         for group, shape, mode, weights_dtype in self.plan():
-            yield Case(shape, mode, self.dtype, threads, group, self.isa, weights_dtype)
+            yield Case(
+                shape, mode, self.dtype, threads, group, self.isa, weights_dtype,
+                VARIANTS.get(group, PLAIN),
+            )  # fmt: skip
 
 
 def _own_weights(group: str) -> tuple[str | None, ...]:
@@ -73,6 +79,10 @@ def _own_weights(group: str) -> tuple[str | None, ...]:
 def _own_modes(group: str, shape: Shape) -> tuple[str, ...]:
     if group in ("training", "fit"):
         return (group,)
+    if group in VARIANTS:
+        # No peer has gradients for peepholes.
+        is_trained = PEEPHOLES not in VARIANTS[group].needs
+        return ("forward", "training") if is_trained else ("forward",)
     streamed = group == "streaming" or (group == "small" and shape.T == 1)
     return ("forward", "stream") if streamed else ("forward",)
 
@@ -132,6 +142,8 @@ def measure(case: Case, settings: Settings, ceilings: floor.Ceilings) -> report.
         refused,
         case.weights_dtype or case.dtype,
         errors,
+        case.variant.name,
+        float(case.mask.mean()),
     )
 
 

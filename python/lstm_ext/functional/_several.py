@@ -12,10 +12,12 @@ from .. import _cpu
 from .._arguments import (
     as_gradient,
     as_input,
+    as_list,
     as_state,
     as_thread_limit,
     check_differentiable,
     check_flags,
+    check_pair,
     new_sequence,
     too_large,
 )
@@ -80,7 +82,6 @@ def bidirectional(
     check_flags(False, time_major, return_sequences)
     _check_pair(forward, backward)
     x = as_input(x, forward, time_major)
-    as_input(x, backward, False)
     both = _both_sides(
         x, (forward, backward), initial_state, (lengths, mask, reset, zero_output_for_mask), noise
     )
@@ -142,9 +143,8 @@ def bidirectional_vjp(
     """
     check_flags(False, time_major, return_sequences)
     _check_pair(forward, backward)
-    check_differentiable(forward)
+    check_differentiable(forward, "forward")
     x = as_input(x, forward, time_major)
-    as_input(x, backward, False)
     both = _both_sides(
         x, (forward, backward), initial_state, (lengths, mask, reset, zero_output_for_mask), noise
     )
@@ -227,12 +227,12 @@ class BidirectionalBackward:
         self, d_output: ArrayLike | None, d_forward: _Pair, d_backward: _Pair
     ) -> list[Upstream]:
         """Return the gradients of each direction's results, in the order of its steps."""
-        upstream = [
-            Upstream(kept, None, *pair, True, False, name)
-            for kept, pair, name in zip(
-                self._kept, (d_forward, d_backward), ("d_forward ", "d_backward "), strict=True
-            )
-        ]
+        upstream = []
+        for kept, pair, name in zip(
+            self._kept, (d_forward, d_backward), ("d_forward", "d_backward"), strict=True
+        ):
+            check_pair(pair, name, "(d_h, d_c)")
+            upstream.append(Upstream(kept, None, *pair, True, False, f"{name} "))
         if d_output is None:
             return upstream
         batch, steps, size = self._kept[0].output.shape
@@ -290,7 +290,9 @@ def stack(
     """
     check_flags(False, time_major, return_sequences)
     layers = _as_layers(layers)
-    given = [None] * len(layers) if initial_state is None else list(initial_state)
+    given = as_list(
+        [None] * len(layers) if initial_state is None else initial_state, "initial_state"
+    )
     if len(given) != len(layers):
         raise ValueError(f"initial_state: got {len(given)} pairs, expected {len(layers)}")
     x = as_input(x, layers[0], time_major)
@@ -329,7 +331,7 @@ def stack(
 
 
 def _as_layers(layers: Sequence[PackedWeights]) -> list[PackedWeights]:
-    layers = list(layers)
+    layers = as_list(layers, "layers")
     if not layers:
         raise ValueError("layers: got none, expected at least one")
     for index, layer in enumerate(layers):
@@ -346,6 +348,11 @@ def _as_layers(layers: Sequence[PackedWeights]) -> list[PackedWeights]:
 def _check_pair(forward: PackedWeights, backward: PackedWeights) -> None:
     _check_packed(forward, "forward", forward)
     _check_packed(backward, "backward", forward)
+    if backward.input_size != forward.input_size:
+        raise ValueError(
+            f"backward: got weights for inputs of {backward.input_size}, expected "
+            f"{forward.input_size} as forward's"
+        )
 
 
 def _check_packed(weights: Any, name: str, like: PackedWeights) -> None:
@@ -375,10 +382,8 @@ def _both_sides(
     noise: _Noises,
 ) -> tuple[_Side, _Side]:
     states = (None, None) if initial_state is None else initial_state
-    if not isinstance(states, (tuple, list)) or len(states) != 2:
-        raise ValueError("initial_state: expected a pair of pairs, ((h, c), (h, c))")
-    if not isinstance(noise, (tuple, list)) or len(noise) != 2:
-        raise ValueError("noise: expected a pair, one for each direction")
+    check_pair(states, "initial_state", "of pairs, ((h, c), (h, c))")
+    check_pair(noise, "noise", "of Noise or None, one for each direction")
 
     def side(index: int) -> _Side:
         state = as_state(states[index], f"initial_state[{index}]", x, weights[index])

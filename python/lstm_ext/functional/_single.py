@@ -13,6 +13,7 @@ from .._arguments import (
     as_state,
     as_thread_limit,
     check_differentiable,
+    check_flag,
     check_flags,
     new_sequence,
     too_large,
@@ -109,6 +110,8 @@ def lstm(
     and x is not read.
     """
     check_flags(go_backwards, time_major, return_sequences)
+    if return_gates is not False:
+        check_flag(return_gates, "return_gates")
     weights = as_packed(
         kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm, cell, isa
     )
@@ -132,7 +135,7 @@ def lstm(
             cells = np.empty((count, units), dtype)
         _cpu.lstm_forward(
             weights, x, h0, c0, go_backwards, output, h, c, gates, cells,
-            call_options(extras, activated=return_gates), threads,
+            call_options(extras, activated=bool(return_gates)), threads,
         )  # fmt: skip
     except (MemoryError, ValueError) as error:
         raise too_large(x, weights) from error

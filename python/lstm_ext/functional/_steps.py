@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import as_float_array
+from .._arguments import as_array, as_float_array, check_flag
 from .._cpu import CallOptions, PackedWeights
 from ..variants import Gates, LayerNorm, Noise
 
@@ -219,10 +219,7 @@ def as_steps(
     zero_output_for_mask: bool,
 ) -> Steps | None:
     """Check what says which slots of (B, T) are steps; None if all are and nothing is reset."""
-    if not isinstance(zero_output_for_mask, (bool, np.bool_)):
-        raise TypeError(
-            f"zero_output_for_mask: got {zero_output_for_mask!r}, expected True or False"
-        )
+    check_flag(zero_output_for_mask, "zero_output_for_mask")
     if lengths is not None and mask is not None:
         raise ValueError("lengths: got it beside mask, expected one of the two")
     counts = None if lengths is None else _as_lengths(lengths, shape)
@@ -240,7 +237,7 @@ def as_steps(
 
 def _as_lengths(value: ArrayLike, shape: tuple[int, int]) -> Array:
     batch, steps = shape
-    array = np.asarray(value)
+    array = as_array(value, "lengths", "integers")
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"lengths: got an array of {array.dtype}, expected integers")
     if array.shape != (batch,):
@@ -255,7 +252,7 @@ def _as_bytes(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Arr
     """Return bools as contiguous bytes of 0 or 1."""
     if value is None:
         return None
-    array = np.asarray(value)
+    array = as_array(value, name, "bools")
     if array.dtype != np.bool_:
         raise TypeError(f"{name}: got an array of {array.dtype}, expected bools")
     if array.shape != shape:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import activations, functional, initializers
+from .. import activations, initializers
 from .._registry import check_unsupported, serialize
+from ..functional._products import product
 from .base import Layer, LayerBackward, Shape, Weight, check_size, last_axis
 
 __all__ = ["Dense"]
@@ -104,12 +105,12 @@ class Dense(Layer):
             dz = self.activation.grad(z, y, dy.reshape(y.shape))
             grads = []
             if self.trainable:
-                grads.append(functional.matmul(rows.T, dz))
+                grads.append(product(rows.T, dz))
                 if self.use_bias:
                     grads.append(np.add.reduce(dz, 0))
             if not need_x:
                 return None, grads
-            return functional.matmul(dz, self._weights["kernel"].T).reshape(x.shape), grads
+            return product(dz, self._weights["kernel"].T).reshape(x.shape), grads
 
         return y.reshape(*x.shape[:-1], self.units), backward
 
@@ -117,10 +118,11 @@ class Dense(Layer):
         input_size = self._weights["kernel"].shape[0]
         if x.ndim < 2 or x.shape[-1] != input_size:
             raise ValueError(f"x: got shape {x.shape}, expected (batch, ..., {input_size})")
-        return x if x.ndim == 2 else x.reshape(-1, input_size)
+        rows = x if x.ndim == 2 else x.reshape(-1, input_size)
+        return rows if rows.flags.aligned else rows.copy()
 
     def _linear(self, rows: Array) -> Array:
-        return functional.matmul(rows, self._weights["kernel"], self._weights.get("bias"))
+        return product(rows, self._weights["kernel"], self._weights.get("bias"))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""

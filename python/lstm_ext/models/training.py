@@ -313,23 +313,22 @@ class Trainable(Steps):
         if len(data):
             first = next(data.batches(1))
             shape = self.compute_output_shape(first.x.shape)
-            mask = self._mask_like(first.x)
-            if mask is not None and not self.loss.takes_labels and 1 < data.y.ndim < len(shape):
+            masked = self._masks_output(first.x)
+            if masked and not self.loss.takes_labels and 1 < data.y.ndim < len(shape):
                 raise ValueError(
                     f"y: got shape {data.y.shape} for outputs that are masked, expected as many "
                     f"axes as these have, {(len(data), *shape[1:])}"
                 )
-            weight = self._weight(first, mask)
-            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), weight)
+            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), first.weight)
         return data
 
-    def _mask_like(self, x: Array) -> Array | None:
-        """Return a mask of the shape that the output has for x."""
+    def _masks_output(self, x: Array) -> bool:
+        """Return whether the output for x has a mask."""
         mask, shape = None, x.shape
         for layer in self.layers:
             mask = layer.compute_mask(np.zeros(shape, x.dtype), mask)
             shape = layer.compute_output_shape(shape)
-        return mask
+        return mask is not None
 
     def _split(
         self, data: Data, share: float, given: Sequence[ArrayLike] | None

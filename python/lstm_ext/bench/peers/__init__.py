@@ -12,7 +12,7 @@ from .base import Peer
 __all__ = ["OURS", "PEERS", "Peer", "chosen", "missing"]
 
 #: What is measured, and what is always measured beside it if it can do the case.
-OURS: list[type[Peer]] = [ours.Ours, ours.OursInFull]
+OURS: list[type[Peer]] = [ours.Ours, ours.OursInFull, ours.OursPadded]
 
 #: In the order of the tables.
 PEERS: list[type[Peer]] = [
@@ -30,10 +30,10 @@ PEERS: list[type[Peer]] = [
 
 
 def chosen(case: Case, names: Sequence[str] | None) -> list[type[Peer]]:
-    """Return what to measure beside this package: peers by name, or all that take the weights."""
-    beside = [peer for peer in OURS[1:] if case.weights_dtype in peer.weights_dtypes]
+    """Return what to measure beside this package: peers by name, or all that suit the case."""
+    beside = [peer for peer in OURS[1:] if peer.suits(case)]
     if names is None:
-        return beside + [peer for peer in PEERS if case.weights_dtype in peer.weights_dtypes]
+        return beside + [peer for peer in PEERS if peer.suits(case)]
     return beside + [peer for peer in PEERS if peer.name in names]
 
 

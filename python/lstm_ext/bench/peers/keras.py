@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..cases import Case
 from ..fit import EPOCHS
+from ..variants import BACKWARD, LAYERS, LENGTHS, Weights
 from .base import Array, Peer
 
 __all__ = ["Keras"]
@@ -23,6 +25,7 @@ class Keras(Peer):
     name = "keras"
     requires = ("keras", "tensorflow")
     modes = ("forward", "stream", "training", "fit")
+    features = (LENGTHS, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -40,20 +43,21 @@ class Keras(Peer):
         if case.mode == "fit":
             self._keras = keras
             return
-        layer = keras.layers.LSTM(case.shape.H, return_sequences=True)
-        layer.build(case.x.shape)
-        layer.set_weights(list(case.weights))
+        layers = [_layer(keras, weights, case.lengths is not None) for weights in case.layers]
         d_output = tf.constant(case.d_output)
         self._x = tf.constant(case.x)
+        mask = None if case.lengths is None else tf.constant(case.mask)
 
         def forward(x: Any) -> Any:
-            return layer(x)
+            for layer in layers:
+                x = layer(x, mask=mask)
+            return x
 
         def train(x: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                output = layer(x)
-            variables = [variable.value for variable in layer.trainable_variables]
+                output = forward(x)
+            variables = [v.value for layer in layers for v in layer.trainable_variables]
             return output, tape.gradient(output, [x, *variables], output_gradients=d_output)
 
         self._function = tf.function(
@@ -83,4 +87,16 @@ class Keras(Peer):
         if self.case.mode != "training":
             return np.asarray(self.run()), None
         output, gradients = self.run()
-        return np.asarray(output), np.asarray(gradients[1])
+        kernels = gradients[1::3][: self.case.variant.directions]
+        return np.asarray(output), np.concatenate(kernels, axis=1)
+
+
+def _layer(keras: Any, directions: Sequence[Weights], is_masked: bool) -> Any:
+    """Return a built layer of one or two directions with their weights."""
+    first = directions[0]
+    layer = keras.layers.LSTM(first.units, return_sequences=True, zero_output_for_mask=is_masked)
+    if len(directions) == 2:
+        layer = keras.layers.Bidirectional(layer)
+    layer.build((None, None, len(first.kernel)))
+    layer.set_weights([array for weights in directions for array in weights.arguments])
+    return layer

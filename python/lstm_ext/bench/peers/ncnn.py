@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case
+from ..variants import BACKWARD, LAYERS, PROJECTION
 from .base import Array, Peer, Unsupported
 
 __all__ = ["Ncnn"]
 
+_TAG = b"\0\0\0\0"
+
 
 class Ncnn(Peer):
-    """A network of one layer, in float32. It has no batch."""
+    """A network of LSTM layers, in float32. It has no batch."""
 
     name = "ncnn"
     requires = ("ncnn",)
+    features = (PROJECTION, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -44,8 +48,8 @@ class Ncnn(Peer):
     def run(self) -> Any:
         """Extract the output."""
         extractor = self._net.create_extractor()
-        extractor.input("x", self._x)
-        return extractor.extract("y")[1]
+        extractor.input("x0", self._x)
+        return extractor.extract(f"x{len(self.case.layers)}")[1]
 
     def results(self) -> tuple[Array, None]:
         """Return the output."""
@@ -54,15 +58,32 @@ class Ncnn(Peer):
 
 def _parameters(case: Case) -> str:
     """Return the network as text: a magic number, counts of layers and blobs, a layer a line."""
-    _, _, features, units = case.shape
-    lstm = f"LSTM lstm 1 1 x y 0={units} 1={4 * units * features}"
-    return f"7767517\n2 2\nInput input 0 1 x\n{lstm}\n"
+    lines = ["Input input 0 1 x0"]
+    for number, directions in enumerate(case.layers):
+        first, count = directions[0], len(directions)
+        options = {
+            0: first.output_size, 1: count * first.kernel.size, 2: 2 if count == 2 else 0,
+            3: first.units,
+        }  # fmt: skip
+        values = " ".join(f"{key}={value}" for key, value in options.items())
+        lines.append(f"LSTM lstm{number} 1 1 x{number} x{number + 1} {values}")
+    return "\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines, ""])
 
 
 def _weights(case: Case) -> bytes:
-    """Return each array after a tag that says float32, with gates in the order i, f, o, c."""
+    """Return each array after a tag that says float32, directions one after the other."""
     parts = []
-    for array in (case.kernel, case.bias, case.recurrent_kernel):
-        i, f, c, o = np.split(array.T, 4)
-        parts.append(b"\0\0\0\0" + np.concatenate([i, f, o, c]).tobytes())
+    for directions in case.layers:
+        for name in ("kernel", "bias", "recurrent_kernel"):
+            arrays = [_ifoc(getattr(weights, name)) for weights in directions]
+            parts.append(_TAG + np.stack(arrays).tobytes())
+        projections = [w.projection_kernel.T for w in directions if w.projection_kernel is not None]
+        if projections:
+            parts.append(_TAG + np.stack(projections).tobytes())
     return b"".join(parts)
+
+
+def _ifoc(weights: Array) -> Array:
+    """(..., 4H) in the order i, f, c, o, as (4H, ...) in ncnn's."""
+    i, f, c, o = np.split(weights.T, 4)
+    return np.concatenate([i, f, o, c])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import reference
 from ..cases import Case
+from ..variants import BACKWARD, LAYERS, LENGTHS, PEEPHOLES, PROJECTION, run
 from .base import Array, Peer, Unsupported
 
 __all__ = ["Numpy"]
@@ -17,20 +17,20 @@ class Numpy(Peer):
     name = "numpy"
     modes = ("forward", "stream", "training")
     dtypes = ("float32", "float64")
+    features = (PEEPHOLES, PROJECTION, LENGTHS, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        if case.shape.multiply_adds > 500_000_000:
+        if case.multiply_adds > 500_000_000:
             raise Unsupported("too slow at this shape")
 
     def run(self) -> Any:
         """Run the reference."""
-        outputs, backward = reference.lstm_vjp(self.case.x, *self.case.weights)
-        if self.case.mode != "training":
-            return outputs, None
-        return outputs, backward(self.case.d_output)
+        case = self.case
+        output, backward = run(case.x, case.layers, case.lengths)
+        return output, backward(case.d_output) if case.mode == "training" else None
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
-        outputs, gradients = self.run()
-        return outputs[0], None if gradients is None else gradients.kernel
+        output, gradient = self.run()
+        return output, gradient

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..cases import Case
+from ..variants import BACKWARD, LAYERS, LENGTHS, PEEPHOLES
 from . import onnx_model
 from .base import Array, Peer
 
@@ -14,13 +15,14 @@ __all__ = ["OnnxRuntime", "OnnxRuntimeInt8"]
 
 
 class OnnxRuntime(Peer):
-    """A session on a model of one node; its input is time-major beforehand.
+    """A session on a model of a node for each layer; its input is time-major beforehand.
 
     A stream's step reads and writes arrays that were bound before, so it allocates no output.
     """
 
     name = "onnxruntime"
     requires = ("onnxruntime", "onnx")
+    features: ClassVar[tuple[str, ...]] = (PEEPHOLES, LENGTHS, BACKWARD, LAYERS)
     _build = staticmethod(onnx_model.build)
 
     def __init__(self, case: Case) -> None:
@@ -41,7 +43,7 @@ class OnnxRuntime(Peer):
             self._output = as_value(output)
             self._binding = self._session.io_binding()
             self._binding.bind_ortvalue_input("X", as_value(self._inputs["X"]))
-            self._binding.bind_ortvalue_output("Y", self._output)
+            self._binding.bind_ortvalue_output(self._session.get_outputs()[0].name, self._output)
 
     def run(self) -> Any:
         """Run the session."""
@@ -55,7 +57,7 @@ class OnnxRuntime(Peer):
         output = self.run()
         if self.case.mode == "stream":
             output = output.numpy()
-        return output[:, 0].swapaxes(0, 1), None
+        return onnx_model.in_rows(output), None
 
 
 class OnnxRuntimeInt8(OnnxRuntime):
@@ -63,4 +65,5 @@ class OnnxRuntimeInt8(OnnxRuntime):
 
     name = "onnxruntime-int8"
     weights_dtypes = ("int8",)
+    features = ()
     _build = staticmethod(onnx_model.build_int8)

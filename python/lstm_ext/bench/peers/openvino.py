@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case
+from ..variants import BACKWARD, LAYERS, LENGTHS
 from . import onnx_model
 from .base import Array, Peer
 
@@ -14,10 +15,11 @@ __all__ = ["OpenVino"]
 
 
 class OpenVino(Peer):
-    """A compiled model of one node, in float32, tuned for latency."""
+    """A compiled model of a node for each layer, in float32, tuned for latency."""
 
     name = "openvino"
     requires = ("openvino", "onnx")
+    features = (LENGTHS, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -39,4 +41,4 @@ class OpenVino(Peer):
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output."""
-        return np.array(self.run()[0])[:, 0].swapaxes(0, 1), None
+        return onnx_model.in_rows(np.array(self.run()[0])), None

@@ -9,22 +9,33 @@ import numpy as np
 from ... import LSTM, Dense, Input, Sequential, _cpu, functional, set_num_threads
 from ..cases import Case
 from ..fit import EPOCHS
-from .base import Array, Peer
+from ..variants import BACKWARD, LAYERS, LENGTHS, PEEPHOLES, PROJECTION
+from .base import Array, Peer, Unsupported
+from .ours_composed import Composed
 
-__all__ = ["Ours", "OursInFull"]
+__all__ = ["Ours", "OursInFull", "OursPadded"]
 
 
 class Ours(Peer):
-    """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients."""
+    """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients.
+
+    Variants are run by the operator as well.
+    """
 
     name = "lstm_ext"
     modes: ClassVar[tuple[str, ...]] = ("forward", "stream", "training", "fit")
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     weights_dtypes: ClassVar[tuple[str | None, ...]] = (None, "bfloat16", "int8")
+    features: ClassVar[tuple[str, ...]] = (PEEPHOLES, PROJECTION, LENGTHS, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         set_num_threads(case.threads)
+        if case.variant.needs:
+            composed = Composed(case, self._lengths)
+            is_trained = case.mode == "training"
+            self.run = composed.train if is_trained else composed.forward  # type: ignore[method-assign]
+            return
         self._layer = LSTM(case.shape.H, return_sequences=True, dtype=case.dtype)
         self._layer.build(case.x.shape)
         self._layer.set_weights(list(case.weights))
@@ -46,6 +57,10 @@ class Ours(Peer):
     @property
     def _weights_dtype(self) -> str | None:
         return self.case.weights_dtype
+
+    @property
+    def _lengths(self) -> Array | None:
+        return self.case.lengths
 
     def _forward(self) -> Any:
         return self._layer(self.case.x)
@@ -69,6 +84,9 @@ class Ours(Peer):
 
     def results(self) -> tuple[Array, Array | None]:
         """Return the output and the gradient."""
+        if self.case.variant.needs:
+            results = self.run()
+            return results if self.case.mode == "training" else (results, None)
         if self.case.mode == "forward":
             return np.asarray(self._forward()), None
         if self.case.mode == "stream":
@@ -91,3 +109,31 @@ class OursInFull(Ours):
     @property
     def _weights_dtype(self) -> None:
         return None
+
+
+class OursPadded(Ours):
+    """The same without the lengths of sequences: it computes what follows them as well."""
+
+    name = "lstm_ext-padded"
+    modes = ("forward", "training")
+    weights_dtypes = (None,)
+    features = (LENGTHS,)
+
+    def __init__(self, case: Case) -> None:
+        if case.lengths is None:
+            raise Unsupported("no sequence is padded")
+        super().__init__(case)
+
+    @property
+    def _lengths(self) -> None:
+        return None
+
+    @classmethod
+    def suits(cls, case: Case) -> bool:
+        """Return whether there is anything to leave out."""
+        return super().suits(case) and case.lengths is not None
+
+    def results(self) -> tuple[Array, Array | None]:
+        """Return the output, with zeros where there is no step, and the gradient."""
+        output, gradient = super().results()
+        return np.where(self.case.mask[:, :, None], output, 0), gradient

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..cases import Case
 from ..fit import EPOCHS
+from ..variants import BACKWARD, LAYERS, LENGTHS, PROJECTION
 from .base import Array, Peer
 
 __all__ = ["Torch", "TorchBfloat16", "TorchInt8"]
@@ -22,6 +23,7 @@ class Torch(Peer):
     requires = ("torch",)
     modes: ClassVar[tuple[str, ...]] = ("forward", "stream", "training", "fit")
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    features = (PROJECTION, LENGTHS, BACKWARD, LAYERS)
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -29,14 +31,12 @@ class Torch(Peer):
 
         torch.set_num_threads(case.threads)
         self._torch = torch
-        shape = case.shape
-        dtype = getattr(torch, case.dtype)
-        self._lstm = torch.nn.LSTM(shape.I, shape.H, batch_first=True, dtype=dtype)
-        with torch.no_grad():
-            self._lstm.weight_ih_l0.copy_(torch.from_numpy(case.kernel.T.copy()))
-            self._lstm.weight_hh_l0.copy_(torch.from_numpy(case.recurrent_kernel.T.copy()))
-            self._lstm.bias_ih_l0.copy_(torch.from_numpy(case.bias))
-            self._lstm.bias_hh_l0.zero_()
+        self._lstm = _module(torch, case)
+        self._lengths = None if case.lengths is None else torch.from_numpy(case.lengths)
+        if case.layers[0][0].projection_kernel is not None:
+            with warnings.catch_warnings():  # torch tells once that oneDNN has no projections
+                warnings.simplefilter("ignore")
+                self._lstm(torch.zeros(1, 1, case.shape.I, dtype=getattr(torch, case.dtype)))
         self._x = torch.from_numpy(case.x)
         self._d_output = torch.from_numpy(case.d_output)
 
@@ -46,12 +46,22 @@ class Torch(Peer):
             return self._fit()
         if self.case.mode != "training":
             with self._torch.inference_mode():
-                return self._lstm(self._x)[0]
+                return self._forward(self._x)
         self._lstm.zero_grad(set_to_none=True)
         x = self._x.detach().requires_grad_(True)
-        output, _ = self._lstm(x)
+        output = self._forward(x)
         output.backward(self._d_output)
         return output
+
+    def _forward(self, x: Any) -> Any:
+        if self._lengths is None:
+            return self._lstm(x)[0]
+        rnn = self._torch.nn.utils.rnn
+        packed = rnn.pack_padded_sequence(x, self._lengths, batch_first=True, enforce_sorted=False)
+        steps = self.case.shape.T
+        return rnn.pad_packed_sequence(self._lstm(packed)[0], batch_first=True, total_length=steps)[
+            0
+        ]
 
     def _fit(self) -> Any:
         """Train as a plain loop does, from the case's weights; return the prediction."""
@@ -81,7 +91,38 @@ class Torch(Peer):
         output = self.run().detach().numpy()
         if self.case.mode != "training":
             return output, None
-        return output, np.ascontiguousarray(self._lstm.weight_ih_l0.grad.numpy().T)
+        names = ("weight_ih_l0", "weight_ih_l0_reverse")[: self.case.variant.directions]
+        gradients = [getattr(self._lstm, name).grad.numpy().T for name in names]
+        return output, np.concatenate(gradients, axis=1)
+
+
+def _module(torch: Any, case: Case) -> Any:
+    """Return an nn.LSTM with the weights of a case; of its two biases the second is zero."""
+    first = case.layers[0][0]
+    lstm = torch.nn.LSTM(
+        case.shape.I,
+        case.shape.H,
+        len(case.layers),
+        batch_first=True,
+        bidirectional=case.variant.directions == 2,
+        proj_size=0 if first.projection_kernel is None else first.output_size,
+        dtype=getattr(torch, case.dtype),
+    )
+    with torch.no_grad():
+        for number, directions in enumerate(case.layers):
+            for weights, suffix in zip(directions, ("", "_reverse"), strict=False):
+                arrays = {
+                    "weight_ih": weights.kernel,
+                    "weight_hh": weights.recurrent_kernel,
+                    "bias_ih": weights.bias,
+                    "bias_hh": np.zeros_like(weights.bias),
+                    "weight_hr": weights.projection_kernel,
+                }
+                for name, array in arrays.items():
+                    if array is not None:
+                        parameter = getattr(lstm, f"{name}_l{number}{suffix}")
+                        parameter.copy_(torch.from_numpy(array.T.copy()))
+    return lstm
 
 
 class TorchBfloat16(Torch):

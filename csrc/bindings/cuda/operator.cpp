@@ -1,0 +1,154 @@
+#include <type_traits>
+
+#include "bindings/cuda/arrays.hpp"
+#include "bindings/cuda/bindings.hpp"
+#include "bindings/cuda/plan.hpp"
+#include "cuda/recurrence.hpp"
+
+namespace lstm_ext {
+namespace bindings {
+namespace {
+
+constexpr int64_t kGates = kNumGates;
+
+template <class S>
+struct Sizes {
+  int64_t batch, steps, units;
+  std::vector<int64_t> state() const { return {batch, units}; }
+  std::vector<int64_t> sequence() const { return {steps, batch, units}; }
+  std::vector<int64_t> gates() const { return {steps, batch, kGates * units}; }
+};
+
+template <class S>
+Sizes<S> sizes_of(const BoundPlan& plan, cuda::Direction direction, const py::object& gates,
+                  const char* name) {
+  if (plan.direction != direction) refuse("plan", "one for this direction");
+  const DeviceArray array = device_array(gates, name);
+  if (array.shape.size() != 3) refuse(name, "3 dimensions");
+  return {plan.batch_size, array.shape[0], plan.hidden_size};
+}
+
+cuda::Execution execution_of(const BoundPlan& plan, const py::object& scratch, uint64_t stream,
+                             uint64_t timeout_ns) {
+  void* memory = nullptr;
+  if (plan.plan.scratch_bytes > 0) {
+    const DeviceArray array = device_array(scratch, "scratch");
+    const int64_t bytes = array.shape.size() == 1 && array.code == "<u8" ? 8 * array.shape[0] : 0;
+    if (bytes < static_cast<int64_t>(plan.plan.scratch_bytes)) {
+      refuse("scratch", "uint64 of " + std::to_string(plan.plan.scratch_bytes) + " bytes");
+    }
+    memory = reinterpret_cast<void*>(array.data);
+  }
+  return {plan.plan, memory, cuda::shared_word(), timeout_ns,
+          reinterpret_cast<cuda::Stream>(stream)};
+}
+
+struct ForwardArrays {
+  py::object projected, recurrent_kernel, bias, c0, hidden, c, gates, cells;
+};
+
+template <class S>
+void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& scratch,
+             uint64_t stream, uint64_t timeout_ns) {
+  using A = cuda::Computing<S>;
+  const auto n = sizes_of<S>(plan, cuda::Direction::kForward, a.projected, "projected");
+  cuda::Forward<S> call{};
+  call.batch_size = n.batch, call.seq_len = n.steps, call.hidden_size = n.units;
+  call.projected = read<A>(a.projected, "projected", n.gates());
+  call.w_hh = read<S>(a.recurrent_kernel, "recurrent_kernel", {n.units, kGates * n.units});
+  call.bias = read_optional<S>(a.bias, "bias", {kGates * n.units});
+  call.c0 = read_optional<A>(a.c0, "c0", n.state());
+  call.hidden = write<S>(a.hidden, "hidden", {n.steps + 1, n.batch, n.units});
+  call.c = write<A>(a.c, "c", n.state());
+  call.gates = write_optional<S>(a.gates, "gates", n.gates());
+  call.cells = write_optional<A>(a.cells, "cells", n.sequence());
+  if ((call.gates == nullptr) != (call.cells == nullptr)) refuse("cells", "both gates and cells");
+  const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
+  const py::gil_scoped_release release;
+  cuda::lstm_forward(call, execution);
+}
+
+struct BackwardArrays {
+  py::object recurrent_kernel, c0, gates, cells, d_output, d_h, d_c, d_gates, d_h0, d_c0;
+};
+
+template <class S>
+void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& scratch,
+              uint64_t stream, uint64_t timeout_ns) {
+  using A = cuda::Computing<S>;
+  const auto n = sizes_of<S>(plan, cuda::Direction::kBackward, a.gates, "gates");
+  cuda::Backward<S> call{};
+  call.batch_size = n.batch, call.seq_len = n.steps, call.hidden_size = n.units;
+  call.w_hh = read<S>(a.recurrent_kernel, "recurrent_kernel", {n.units, kGates * n.units});
+  call.c0 = read_optional<A>(a.c0, "c0", n.state());
+  call.gates = read<S>(a.gates, "gates", n.gates());
+  call.cells = read<A>(a.cells, "cells", n.sequence());
+  if (!a.d_output.is_none()) {
+    const DeviceArray array =
+        check_array<S>(a.d_output, "d_output", {n.batch, n.steps, n.units}, 2);
+    call.d_output = reinterpret_cast<const S*>(array.data);
+    const auto item = static_cast<int64_t>(sizeof(S));
+    const bool strided = !array.strides.empty();
+    call.d_output_batch_stride = strided ? array.strides[0] / item : n.steps * n.units;
+    call.d_output_time_stride = strided ? array.strides[1] / item : n.units;
+  }
+  call.d_h = read_optional<S>(a.d_h, "d_h", n.state());
+  call.d_c = read_optional<A>(a.d_c, "d_c", n.state());
+  call.d_gates = write<S>(a.d_gates, "d_gates", n.gates());
+  call.d_h0 = write<S>(a.d_h0, "d_h0", n.state());
+  call.d_c0 = write<A>(a.d_c0, "d_c0", n.state());
+  const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
+  const py::gil_scoped_release release;
+  cuda::lstm_backward(call, execution);
+}
+
+// Calls `function` with a value of the plan's type.
+template <class Function>
+void with_type(const BoundPlan& plan, const Function& function) {
+  switch (plan.precision) {
+    case cuda::Precision::kFloat32:
+      return function(float{});
+    case cuda::Precision::kFloat64:
+      return function(double{});
+    case cuda::Precision::kBFloat16:
+      return function(cuda::BFloat16{});
+  }
+}
+
+}  // namespace
+
+void add_cuda_operator(py::module_& module) {
+  module.def(
+      "forward",
+      [](const BoundPlan& plan, py::object projected, py::object recurrent_kernel, py::object bias,
+         py::object c0, py::object hidden, py::object c, py::object gates, py::object cells,
+         const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
+        const ForwardArrays arrays{projected, recurrent_kernel, bias, c0, hidden, c, gates, cells};
+        with_type(plan, [&](auto type) {
+          forward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
+        });
+      },
+      "Enqueue the steps: fills hidden[1:] and c, and gates and cells if a backward pass follows.",
+      py::arg("plan"), py::arg("projected"), py::arg("recurrent_kernel"), py::arg("bias"),
+      py::arg("c0"), py::arg("hidden"), py::arg("c"), py::arg("gates"), py::arg("cells"),
+      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
+  module.def(
+      "backward",
+      [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object gates,
+         py::object cells, py::object d_output, py::object d_h, py::object d_c, py::object d_gates,
+         py::object d_h0, py::object d_c0, const py::object& scratch, uint64_t stream,
+         uint64_t timeout_ns) {
+        const BackwardArrays arrays{recurrent_kernel, c0,   gates, cells, d_output, d_h, d_c,
+                                    d_gates,          d_h0, d_c0};
+        with_type(plan, [&](auto type) {
+          backward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
+        });
+      },
+      "Enqueue the steps back: fills d_gates (which may be gates), d_h0 and d_c0.", py::arg("plan"),
+      py::arg("recurrent_kernel"), py::arg("c0"), py::arg("gates"), py::arg("cells"),
+      py::arg("d_output"), py::arg("d_h"), py::arg("d_c"), py::arg("d_gates"), py::arg("d_h0"),
+      py::arg("d_c0"), py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
+}
+
+}  // namespace bindings
+}  // namespace lstm_ext

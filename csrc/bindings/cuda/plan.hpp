@@ -1,0 +1,19 @@
+// A plan with what it was made for, as Python holds it.
+#pragma once
+
+#include <string>
+
+#include "cuda/plan.hpp"
+
+namespace lstm_ext {
+namespace bindings {
+
+struct BoundPlan {
+  cuda::Precision precision;
+  cuda::Direction direction;
+  int64_t batch_size, hidden_size;
+  cuda::Plan plan;
+};
+
+}  // namespace bindings
+}  // namespace lstm_ext

@@ -1,0 +1,60 @@
+#include <stdexcept>
+#include <type_traits>
+
+#include "cuda/device.hpp"
+#include "cuda/recurrence.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+namespace {
+
+template <class T>
+void copy_or_zero(T* to, const T* from, int64_t count, Stream stream) {
+  if (count == 0) return;
+  if (from) {
+    copy(to, from, count * sizeof(T), stream);
+  } else {
+    zero(to, count * sizeof(T), stream);
+  }
+}
+
+}  // namespace
+
+template <class S>
+void lstm_forward(const Forward<S>& call, const Execution& execution) {
+  const int64_t state = call.batch_size * call.hidden_size;
+  if (state == 0) return;
+  if (call.seq_len == 0) return copy_or_zero(call.c, call.c0, state, execution.stream);
+  if constexpr (!std::is_same_v<S, double>) {
+    if (execution.plan.algorithm == Algorithm::kCluster)
+      return forward_in_clusters(call, execution);
+    if (execution.plan.algorithm == Algorithm::kGrid) return forward_in_grid(call, execution);
+  }
+  forward_in_steps(call, execution);
+}
+
+template <class S>
+void lstm_backward(const Backward<S>& call, const Execution& execution) {
+  const int64_t state = call.batch_size * call.hidden_size;
+  if (state == 0) return;
+  if (call.seq_len == 0) {
+    copy_or_zero(call.d_h0, call.d_h, state, execution.stream);
+    return copy_or_zero(call.d_c0, call.d_c, state, execution.stream);
+  }
+  if constexpr (!std::is_same_v<S, double>) {
+    if (execution.plan.algorithm == Algorithm::kCluster)
+      return backward_in_clusters(call, execution);
+    if (execution.plan.algorithm == Algorithm::kGrid) return backward_in_grid(call, execution);
+  }
+  backward_in_steps(call, execution);
+}
+
+template void lstm_forward(const Forward<float>&, const Execution&);
+template void lstm_forward(const Forward<double>&, const Execution&);
+template void lstm_forward(const Forward<BFloat16>&, const Execution&);
+template void lstm_backward(const Backward<float>&, const Execution&);
+template void lstm_backward(const Backward<double>&, const Execution&);
+template void lstm_backward(const Backward<BFloat16>&, const Execution&);
+
+}  // namespace cuda
+}  // namespace lstm_ext

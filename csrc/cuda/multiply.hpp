@@ -1,0 +1,257 @@
+// A block's product with weights that stay in its registers (geometry.hpp), in float32 by fused
+// multiply-adds and in bfloat16 by the matrix units. Both have
+//
+//   load(weight, spare)        weight(k, n) reads w in memory; `spare` is the shared part
+//   multiply(in, rows, parts)  between two barriers of the block
+//   sum(parts, row, n)         any thread, after the second
+//   word(row, word_of_k)       where a word of `in` lies; put(in, row, k, value) writes a value
+//
+// Words of `in` that no k belongs to must be zero.
+#pragma once
+
+#include "cuda/cell.hpp"
+#include "cuda/geometry.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+
+struct alignas(16) Quad {
+  float v[4];
+};
+
+// The parts of one output in the order of the slices.
+LSTM_EXT_DEVICE float sum_parts(const Geometry& g, const float* parts, int row, int n) {
+  float sum = 0;
+  for (int slice = 0; slice < g.slices; ++slice) {
+    sum += parts[(slice * g.rows + row) * g.outs + n];
+  }
+  return sum;
+}
+
+// A thread computes the outputs `pair` and `pair + pairs` over one slice. Threads of a warp have
+// neighbouring pairs, and so read the same values of `in`.
+template <bool kDeep>
+class FloatMultiplier {
+ public:
+  using Stored = float;
+
+  LSTM_EXT_DEVICE explicit FloatMultiplier(const Geometry& g)
+      : g_(g),
+        pairs_(g.outs / kFloatOuts),
+        slice_(thread_index() / pairs_),
+        pair_(thread_index() % pairs_) {}
+
+  LSTM_EXT_DEVICE static int words(int values) { return values; }
+  LSTM_EXT_DEVICE int word(int row, int k) const {
+    return row * g_.row_words + k / 32 * 36 + k % 32;
+  }
+  LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
+    in[word(row, k)] = bits_of(value);
+  }
+  LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
+    return sum_parts(g_, parts, row, n);
+  }
+
+  template <class Weight>
+  LSTM_EXT_DEVICE void load(const Weight& weight, uint32_t* spare) {
+    spare_ = reinterpret_cast<float*>(spare);
+#pragma unroll
+    for (int i = 0; i < kFloatDepth; ++i) {
+#pragma unroll
+      for (int j = 0; j < kFloatOuts; ++j) held_[i][j] = read(weight, i, j);
+    }
+    for (int i = 0; i < (kDeep ? kFloatDepth : 0); ++i) {
+      for (int j = 0; j < kFloatOuts; ++j) {
+        spare_[spare_index(i / 4, j) + i % 4] = read(weight, kFloatDepth + i, j);
+      }
+    }
+  }
+
+  LSTM_EXT_DEVICE void multiply(const uint32_t* in, int rows, float* parts) const {
+    if (slice_ >= g_.slices) return;
+    int row = 0;
+    for (; row + 4 <= rows; row += 4) tile<4>(in, row, parts);
+    for (; row < rows; ++row) tile<1>(in, row, parts);
+  }
+
+ private:
+  template <class Weight>
+  LSTM_EXT_DEVICE float read(const Weight& weight, int i, int j) const {
+    const int k = slice_ * g_.depth + i, n = pair_ + j * pairs_;
+    return slice_ < g_.slices && k < g_.k && n < g_.n ? weight(k, n) : 0.0f;
+  }
+  // Four values of k lie together, and threads beside each other.
+  LSTM_EXT_DEVICE int spare_index(int quad, int j) const {
+    return ((quad * kFloatOuts + j) * g_.threads + thread_index()) * 4;
+  }
+
+  template <int kRows>
+  LSTM_EXT_DEVICE void tile(const uint32_t* in, int row, float* parts) const {
+    float sums[kRows][kFloatOuts] = {};
+    const auto* values = reinterpret_cast<const float*>(in) + word(row, slice_ * g_.depth);
+#pragma unroll
+    for (int quad = 0; quad < kFloatDepth / 4; ++quad) {
+      Quad x[kRows];
+      load_quads<kRows>(values + 4 * quad, x);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        add<kRows>(x, i, held_[4 * quad + i][0], held_[4 * quad + i][1], sums);
+      }
+    }
+#pragma unroll 1
+    for (int quad = 0; quad < (kDeep ? kFloatDepth / 4 : 0); ++quad) {
+      Quad x[kRows], w[kFloatOuts];
+      load_quads<kRows>(values + 36 + 4 * quad, x);
+#pragma unroll
+      for (int j = 0; j < kFloatOuts; ++j) {
+        w[j] = *reinterpret_cast<const Quad*>(spare_ + spare_index(quad, j));
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) add<kRows>(x, i, w[0].v[i], w[1].v[i], sums);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int j = 0; j < kFloatOuts; ++j) {
+        parts[(slice_ * g_.rows + row + r) * g_.outs + pair_ + j * pairs_] = sums[r][j];
+      }
+    }
+  }
+
+  template <int kRows>
+  LSTM_EXT_DEVICE void load_quads(const float* values, Quad (&x)[kRows]) const {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      x[r] = *reinterpret_cast<const Quad*>(values + r * g_.row_words);
+    }
+  }
+
+  template <int kRows>
+  LSTM_EXT_DEVICE static void add(const Quad (&x)[kRows], int i, float w0, float w1,
+                                  float (&sums)[kRows][kFloatOuts]) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      sums[r][0] = fused(x[r].v[i], w0, sums[r][0]);
+      sums[r][1] = fused(x[r].v[i], w1, sums[r][1]);
+    }
+  }
+
+  const Geometry& g_;
+  int pairs_, slice_, pair_;
+  float held_[kFloatDepth][kFloatOuts];
+  float* spare_ = nullptr;
+};
+
+// A warp computes `out_tiles` runs, each of 16 outputs over the `k_tiles` fragments of one slice.
+// The weights are the mma's first operand, transposed, so that they stay while rows change.
+template <bool kDeep>
+class BFloat16Multiplier {
+ public:
+  using Stored = BFloat16;
+
+  LSTM_EXT_DEVICE explicit BFloat16Multiplier(const Geometry& g)
+      : g_(g),
+        slice_(thread_index() / kWarp % g.slices),
+        first_tile_(thread_index() / kWarp / g.slices * g.out_tiles) {}
+
+  LSTM_EXT_DEVICE static int words(int values) { return values / 2; }
+  LSTM_EXT_DEVICE int word(int row, int pair) const { return row * g_.row_words + pair; }
+  LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
+    reinterpret_cast<uint16_t*>(in)[2 * word(row, k / 2) + k % 2] = bfloat16_of(value);
+  }
+  LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
+    return sum_parts(g_, parts, row, n);
+  }
+
+  template <class Weight>
+  LSTM_EXT_DEVICE void load(const Weight& weight, uint32_t* spare) {
+    spare_ = spare;
+#pragma unroll
+    for (int i = 0; i < kFragments; ++i) {
+#pragma unroll
+      for (int j = 0; j < kFragmentWords; ++j) held_[i][j] = read(weight, i, j);
+    }
+    for (int i = 0; i < (kDeep ? kFragments : 0); ++i) {
+      for (int j = 0; j < kFragmentWords; ++j) {
+        spare_[spare_index(i) + j] = read(weight, kFragments + i, j);
+      }
+    }
+  }
+
+  LSTM_EXT_DEVICE void multiply(const uint32_t* in, int rows, float* parts) const {
+    for (int row = 0; row < rows; row += kFragmentRows) tile(in, row, parts);
+  }
+
+ private:
+  // Word j of fragment i: two neighbouring k of one output. Rows of a fragment are outputs.
+  template <class Weight>
+  LSTM_EXT_DEVICE uint32_t read(const Weight& weight, int i, int j) const {
+    const int lane = thread_index() % kWarp, tile = i / g_.k_tiles;
+    if (tile >= g_.out_tiles) return 0;
+    const int n = (first_tile_ + tile) * kFragmentSide + lane / 4 + (j % 2 ? 8 : 0);
+    const int k =
+        slice_ * g_.depth + i % g_.k_tiles * kFragmentSide + lane % 4 * 2 + (j / 2 ? 8 : 0);
+    const uint32_t low = k < g_.k && n < g_.n ? weight(k, n).bits : 0;
+    const uint32_t high = k + 1 < g_.k && n < g_.n ? weight(k + 1, n).bits : 0;
+    return low | high << 16;
+  }
+  LSTM_EXT_DEVICE int spare_index(int i) const {
+    return (i * g_.threads + thread_index()) * kFragmentWords;
+  }
+
+  struct alignas(16) Words {
+    uint32_t v[kFragmentWords];
+  };
+
+  // Sums of even and odd fragments, so that one mma need not wait for the last.
+  struct Run {
+    float sums[2][4];
+    int tile, fragment;
+  };
+
+  LSTM_EXT_DEVICE void tile(const uint32_t* in, int row, float* parts) const {
+    const int lane = thread_index() % kWarp;
+    const uint32_t* values = in + word(row + lane / 4, slice_ * g_.depth / 2 + lane % 4);
+    Run run{};
+#pragma unroll
+    for (int i = 0; i < kFragments; ++i) step(held_[i], i, values, row, parts, run);
+#pragma unroll 4
+    for (int i = 0; i < (kDeep ? kFragments : 0); ++i) {
+      const Words w = *reinterpret_cast<const Words*>(spare_ + spare_index(i));
+      step(w.v, i, values, row, parts, run);
+    }
+  }
+
+  // One fragment; after the last of a run its sums are written. Uniform in a warp.
+  LSTM_EXT_DEVICE void step(const uint32_t (&w)[kFragmentWords], int i, const uint32_t* values,
+                            int row, float* parts, Run& run) const {
+    if (run.tile >= g_.out_tiles) return;
+    const uint32_t* x = values + run.fragment * (kFragmentSide / 2);
+    multiply_fragments(run.sums[i % 2], w, x[0], x[4]);
+    if (++run.fragment < g_.k_tiles) return;
+    write(run, row, parts);
+    run.fragment = 0;
+    ++run.tile;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) run.sums[0][j] = run.sums[1][j] = 0;
+  }
+
+  LSTM_EXT_DEVICE void write(const Run& run, int row, float* parts) const {
+    const int lane = thread_index() % kWarp;
+    const int n = (first_tile_ + run.tile) * kFragmentSide + lane / 4;
+    if (n - lane / 4 >= g_.outs) return;
+    const int first = slice_ * g_.rows + row + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      parts[(first + j % 2) * g_.outs + n + j / 2 * 8] = run.sums[0][j] + run.sums[1][j];
+    }
+  }
+
+  const Geometry& g_;
+  int slice_, first_tile_;
+  uint32_t held_[kFragments][kFragmentWords];
+  uint32_t* spare_ = nullptr;
+};
+
+}  // namespace cuda
+}  // namespace lstm_ext

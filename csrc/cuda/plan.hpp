@@ -1,0 +1,52 @@
+// The chooser: which kernels compute a call, and how it is divided among blocks. Plain C++, so that
+// it can be asked without a GPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/geometry.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+
+// kCluster  the blocks of a cluster hold the recurrent weights of all units and exchange h through
+//           their shared memory; a cluster takes a group of rows through all steps
+// kGrid     the same by blocks of a cooperative grid, which exchange h through the L2 cache
+// kSteps    one launch a step: for every shape and chip
+enum class Algorithm { kAuto, kCluster, kGrid, kSteps };
+enum class Precision { kFloat32, kFloat64, kBFloat16 };
+enum class Direction { kForward, kBackward };
+
+struct Device {
+  int capability;       // 90: 9.0
+  int processors;       // streaming multiprocessors
+  int shared_bytes;     // that a block may have
+  int largest_cluster;  // 1: none, 8, or 16 where the chip grants it
+};
+
+// What a caller may force; zeros leave the choice.
+struct Request {
+  Algorithm algorithm;
+  int blocks;  // of a cluster or of a group of a grid
+  int rows;    // of a group
+};
+
+struct Plan {
+  Algorithm algorithm;
+  int blocks;    // that share the units, and so make a group
+  int units;     // of a block
+  int rows;      // of the batch in a group
+  int groups;    // in one launch
+  int launches;  // until all rows are done
+  Geometry geometry;
+  size_t shared_bytes;   // of a block
+  size_t scratch_bytes;  // of device memory, zero when a launch begins
+};
+
+// Throws std::invalid_argument if a forced algorithm cannot do the call, and says why.
+Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int64_t hidden_size,
+               const Device& device, const Request& request);
+
+}  // namespace cuda
+}  // namespace lstm_ext

@@ -1,0 +1,102 @@
+// The recurrent part of an LSTM call on the GPU: what a driver is given. The input's part of z, and
+// the gradients that are products over the whole sequence, are not computed here but by the matrix
+// products of a library:
+//
+//   projected = x·w_ih                                       before lstm_forward
+//   d_x = dz·w_ihᵀ   d_w_ih = xᵀ·dz   d_w_hh = h_prevᵀ·dz    after lstm_backward
+//
+// Everything lies in device memory, contiguous, time first, in the order of the steps; nothing
+// overlaps but `d_gates` and `gates`, which may be one array. S is what is stored: float, double or
+// BFloat16; A is what sums and states are: float, or double beside double. Gates i, f, c, o.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/plan.hpp"
+#include "cuda/runtime.hpp"
+#include "lstm.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// What is stored (inputs, weights, h, gates, gradients of gates) and what is computed in (sums,
+// projected inputs, c and its gradients).
+template <class S>
+struct Computed {
+  using Type = S;
+};
+template <>
+struct Computed<BFloat16> {
+  using Type = float;
+};
+template <class S>
+using Computing = typename Computed<S>::Type;
+
+template <class S>
+struct Forward {
+  using A = Computing<S>;
+  int64_t batch_size, seq_len, hidden_size;
+  const A* projected;  // (T, B, 4H)
+  const S* w_hh;       // (H, 4H)
+  const S* bias;       // (4H) or null
+  const A* c0;         // (B, H) or null: zeros
+  S* hidden;           // (T+1, B, H): [0] is h0 when called, [t+1] becomes h after step t
+  A* c;                // (B, H): the last cell state
+  S* gates;            // (T, B, 4H), activated; null unless a backward pass follows
+  A* cells;            // (T, B, H); null unless a backward pass follows
+};
+
+template <class S>
+struct Backward {
+  using A = Computing<S>;
+  int64_t batch_size, seq_len, hidden_size;
+  const S* w_hh;      // (H, 4H)
+  const A* c0;        // (B, H) or null
+  const S* gates;     // (T, B, 4H)
+  const A* cells;     // (T, B, H)
+  const S* d_output;  // (B, T, H), feature stride 1, other strides below; null: zeros
+  int64_t d_output_batch_stride, d_output_time_stride;  // in elements
+  const S* d_h;                                         // (B, H) or null: zeros
+  const A* d_c;                                         // (B, H) or null: zeros
+  S* d_gates;                                           // (T, B, 4H): gradients of z
+  S* d_h0;                                              // (B, H)
+  A* d_c0;                                              // (B, H)
+};
+
+// What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and
+// `status` is memory of the host that the device sees: a wait that ended without what it waited for
+// writes kTimedOut there, and what the call computes after that is NaN.
+struct Execution {
+  Plan plan;
+  void* scratch;
+  int* status;
+  uint64_t timeout_ns;
+  Stream stream;
+};
+constexpr int kTimedOut = 1;
+
+template <class S>
+void lstm_forward(const Forward<S>& call, const Execution& execution);
+template <class S>
+void lstm_backward(const Backward<S>& call, const Execution& execution);
+
+// The algorithms, one a file (S not double but in steps). None takes a call without steps or rows.
+template <class S>
+void forward_in_steps(const Forward<S>& call, const Execution& execution);
+template <class S>
+void backward_in_steps(const Backward<S>& call, const Execution& execution);
+template <class S>
+void forward_in_clusters(const Forward<S>& call, const Execution& execution);
+template <class S>
+void backward_in_clusters(const Backward<S>& call, const Execution& execution);
+template <class S>
+void forward_in_grid(const Forward<S>& call, const Execution& execution);
+template <class S>
+void backward_in_grid(const Backward<S>& call, const Execution& execution);
+
+}  // namespace cuda
+}  // namespace lstm_ext

@@ -1,0 +1,239 @@
+// Forward, a launch a step: one product h·w_hh whose tiles end with all four gates of a unit in one
+// thread, which applies them. For every type, shape and chip.
+//
+//   narrow  4 rows; the threads of a block divide k, and add their parts in its order
+//   wide    32 or 64 rows; tiles of h and w_hh in shared memory, while the next ones are on their
+//   way
+//           to registers
+//   matrix  the same for the matrix units, in bfloat16, 64 rows
+#pragma once
+
+#include "cuda/cell.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+
+constexpr int kStepUnits = 16;  // of a block
+constexpr int kNarrowRows = 4;
+constexpr int kNarrowSlices = 16;
+constexpr int kNarrowThreads = kStepUnits * kNarrowSlices;
+constexpr int kWideRows = 64;
+constexpr int kWideDepth = 16;
+constexpr int kMatrixDepth = 32;
+constexpr int kMatrixStride = kMatrixDepth + 8;  // rows of a fragment in different banks
+constexpr int kMatrixThreads = 256;
+
+template <class A>
+struct alignas(16) Four {
+  A v[4];
+};
+
+// The part of a tile that a thread brings: values `thread + i * kThreads` of kCount, in registers
+// while the tile before is still in use.
+template <class T, int kCount, int kThreads>
+struct Ahead {
+  T values[kCount / kThreads];
+
+  template <class Read>
+  LSTM_EXT_DEVICE void fetch(const Read& read) {
+#pragma unroll
+    for (int i = 0; i < kCount / kThreads; ++i) values[i] = read(thread_index() + i * kThreads);
+  }
+  template <class Place>
+  LSTM_EXT_DEVICE void store(T* tile, const Place& place) const {
+#pragma unroll
+    for (int i = 0; i < kCount / kThreads; ++i) {
+      tile[place(thread_index() + i * kThreads)] = values[i];
+    }
+  }
+};
+
+// Gates, cell and h of one unit in one row, from its sums over k.
+template <class S>
+LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_t row, int64_t unit,
+                                    const Computing<S> (&sums)[kNumGates]) {
+  using A = Computing<S>;
+  if (row >= call.batch_size || unit >= call.hidden_size) return;
+  const int64_t hidden = call.hidden_size, state = row * hidden + unit;
+  const int64_t at = (step * call.batch_size + row) * hidden;
+  A z[kNumGates];
+  for (int gate = 0; gate < kNumGates; ++gate) {
+    z[gate] = call.projected[kNumGates * at + gate * hidden + unit] +
+              read_or_zero(call.bias, gate * hidden + unit) + sums[gate];
+  }
+  const CellGates<Number<A>> gates = activate_gates(gates_of(z));
+  const A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
+  const CellState<Number<A>> next = cell_forward(gates, Number<A>{c_prev});
+  call.c[state] = next.c.v;
+  call.hidden[at + call.batch_size * hidden + unit] = narrow<S>(next.h.v);
+  if (!call.gates) return;
+  S* kept = call.gates + kNumGates * at + unit;
+  kept[kInput * hidden] = narrow<S>(gates.input.v);
+  kept[kForget * hidden] = narrow<S>(gates.forget.v);
+  kept[kCandidate * hidden] = narrow<S>(gates.candidate.v);
+  kept[kOutput * hidden] = narrow<S>(gates.output.v);
+  call.cells[at + unit] = next.c.v;
+}
+
+template <class S>
+LSTM_EXT_KERNEL(kNarrowThreads)
+step_forward_narrow(const Forward<S> call, const int64_t step) {
+  using A = Computing<S>;
+  LSTM_EXT_SHARED_MEMORY(memory);
+  auto* parts = reinterpret_cast<A*>(memory);  // [slice][row][gate][unit]
+  constexpr int kPart = kNarrowRows * kNumGates * kStepUnits;
+  A* z = parts + kNarrowSlices * kPart;  // [row][gate][unit]
+  const int own = thread_index() % kStepUnits, slice = thread_index() / kStepUnits;
+  const int64_t hidden = call.hidden_size;
+  const int64_t unit = int64_t{block_index()} * kStepUnits + own;
+  const int64_t first_row = int64_t{block_index_y()} * kNarrowRows;
+  const S* h = call.hidden + step * call.batch_size * hidden;
+  A sums[kNarrowRows][kNumGates] = {};
+  if (unit < hidden) {
+    for (int64_t k = slice; k < hidden; k += kNarrowSlices) {
+      const S* w = call.w_hh + k * kNumGates * hidden + unit;
+      for (int row = 0; row < kNarrowRows; ++row) {
+        if (first_row + row >= call.batch_size) break;
+        const A value = widen(h[(first_row + row) * hidden + k]);
+        for (int gate = 0; gate < kNumGates; ++gate) {
+          sums[row][gate] = fused(value, widen(w[gate * hidden]), sums[row][gate]);
+        }
+      }
+    }
+  }
+  for (int row = 0; row < kNarrowRows; ++row) {
+    for (int gate = 0; gate < kNumGates; ++gate) {
+      parts[slice * kPart + (row * kNumGates + gate) * kStepUnits + own] = sums[row][gate];
+    }
+  }
+  sync_block();
+  A sum = 0;
+  for (int s = 0; s < kNarrowSlices; ++s) sum += parts[s * kPart + thread_index()];
+  z[thread_index()] = sum;
+  sync_block();
+  if (slice >= kNarrowRows) return;
+  A all[kNumGates];
+  for (int gate = 0; gate < kNumGates; ++gate) {
+    all[gate] = z[(slice * kNumGates + gate) * kStepUnits + own];
+  }
+  finish_forward(call, step, first_row + slice, unit, all);
+}
+
+// A thread: 4 rows by the 4 gates of a unit.
+template <class S, int kRows>
+LSTM_EXT_KERNEL(4 * kRows)
+step_forward_wide(const Forward<S> call, const int64_t step) {
+  using A = Computing<S>;
+  LSTM_EXT_SHARED_MEMORY(memory);
+  constexpr int kThreads = 4 * kRows, kColumns = kNumGates * kStepUnits;
+  auto* h_tile = reinterpret_cast<A*>(memory);  // [k][row]
+  A* w_tile = h_tile + kWideDepth * kRows;      // [k][unit][gate]
+  const int64_t hidden = call.hidden_size, batch = call.batch_size;
+  const int64_t first_unit = int64_t{block_index()} * kStepUnits;
+  const int64_t first_row = int64_t{block_index_y()} * kRows;
+  const S* h = call.hidden + step * batch * hidden;
+  const int own = thread_index() % kStepUnits, rows = thread_index() / kStepUnits * 4;
+  Ahead<A, kWideDepth * kRows, kThreads> next_h;
+  Ahead<A, kWideDepth * kColumns, kThreads> next_w;
+  const auto fetch = [&](int64_t k0) {
+    next_h.fetch([&](int at) {
+      const int64_t row = first_row + at / kWideDepth, k = k0 + at % kWideDepth;
+      return row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
+    });
+    next_w.fetch([&](int at) {
+      const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
+      const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
+      return k < hidden && unit < hidden ? widen(call.w_hh[row * hidden + unit]) : A(0);
+    });
+  };
+  A sums[4][kNumGates] = {};
+  fetch(0);
+  for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
+    next_h.store(h_tile, [](int at) { return at % kWideDepth * kRows + at / kWideDepth; });
+    next_w.store(w_tile, [](int at) {
+      const int unit = at / kColumns * kStepUnits + at % kStepUnits;
+      return unit * kNumGates + at / kStepUnits % kNumGates;
+    });
+    sync_block();
+    if (k0 + kWideDepth < hidden) fetch(k0 + kWideDepth);
+#pragma unroll
+    for (int k = 0; k < kWideDepth; ++k) {
+      const auto x = *reinterpret_cast<const Four<A>*>(h_tile + k * kRows + rows);
+      const auto w = *reinterpret_cast<const Four<A>*>(w_tile + (k * kStepUnits + own) * kNumGates);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+#pragma unroll
+        for (int gate = 0; gate < kNumGates; ++gate) {
+          sums[r][gate] = fused(x.v[r], w.v[gate], sums[r][gate]);
+        }
+      }
+    }
+    sync_block();
+  }
+#pragma unroll
+  for (int r = 0; r < 4; ++r) {
+    finish_forward(call, step, first_row + rows + r, first_unit + own, sums[r]);
+  }
+}
+
+// A warp: 16 rows by 8 units, as a fragment of 8 columns for each gate, so that a thread has all
+// gates of its units. Columns are ordered by gate.
+LSTM_EXT_KERNEL(kMatrixThreads)
+step_forward_matrix(const Forward<BFloat16> call, const int64_t step) {
+  LSTM_EXT_SHARED_MEMORY(memory);
+  constexpr int kColumns = kNumGates * kStepUnits;
+  auto* h_tile = reinterpret_cast<uint16_t*>(memory);     // [row][k]
+  uint16_t* w_tile = h_tile + kWideRows * kMatrixStride;  // [column][k]
+  const int64_t hidden = call.hidden_size, batch = call.batch_size;
+  const int64_t first_unit = int64_t{block_index()} * kStepUnits;
+  const int64_t first_row = int64_t{block_index_y()} * kWideRows;
+  const BFloat16* h = call.hidden + step * batch * hidden;
+  const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
+  const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8;
+  Ahead<uint16_t, kWideRows * kMatrixDepth, kMatrixThreads> next_h;
+  Ahead<uint16_t, kColumns * kMatrixDepth, kMatrixThreads> next_w;
+  const auto fetch = [&](int64_t k0) {
+    next_h.fetch([&](int at) {
+      const int64_t row = first_row + at / kMatrixDepth, k = k0 + at % kMatrixDepth;
+      return row < batch && k < hidden ? h[row * hidden + k].bits : uint16_t{0};
+    });
+    next_w.fetch([&](int at) {
+      const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
+      const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
+      return unit < hidden && k < hidden ? call.w_hh[row * hidden + unit].bits : uint16_t{0};
+    });
+  };
+  float sums[kNumGates][4] = {};
+  fetch(0);
+  for (int64_t k0 = 0; k0 < hidden; k0 += kMatrixDepth) {
+    next_h.store(h_tile,
+                 [](int at) { return at / kMatrixDepth * kMatrixStride + at % kMatrixDepth; });
+    next_w.store(w_tile, [](int at) { return at % kColumns * kMatrixStride + at / kColumns; });
+    sync_block();
+    if (k0 + kMatrixDepth < hidden) fetch(k0 + kMatrixDepth);
+#pragma unroll
+    for (int k = 0; k < kMatrixDepth; k += 16) {
+      const auto* x = reinterpret_cast<const uint32_t*>(
+          h_tile + (warp_row + lane / 4) * kMatrixStride + k + lane % 4 * 2);
+      constexpr int kEightRows = 8 * kMatrixStride / 2;
+      const uint32_t a[] = {x[0], x[kEightRows], x[4], x[kEightRows + 4]};
+#pragma unroll
+      for (int gate = 0; gate < kNumGates; ++gate) {
+        const int column = gate * kStepUnits + warp_unit + lane / 4;
+        const auto* w =
+            reinterpret_cast<const uint32_t*>(w_tile + column * kMatrixStride + k + lane % 4 * 2);
+        multiply_fragments(sums[gate], a, w[0], w[4]);
+      }
+    }
+    sync_block();
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const float all[] = {sums[0][j], sums[1][j], sums[2][j], sums[3][j]};
+    finish_forward(call, step, first_row + warp_row + lane / 4 + j / 2 * 8,
+                   first_unit + warp_unit + lane % 4 * 2 + j % 2, all);
+  }
+}
+
+}  // namespace cuda
+}  // namespace lstm_ext

@@ -1,0 +1,54 @@
+from typing import Any
+
+_DeviceArray = Any  # anything with __cuda_array_interface__
+
+class Plan:
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    def describe(self) -> dict[str, Any]: ...
+
+def plan(
+    dtype: str,
+    direction: str,
+    batch_size: int,
+    units: int,
+    algorithm: str = "auto",
+    blocks: int = 0,
+    rows: int = 0,
+    device: dict[str, Any] | None = None,
+) -> Plan: ...
+def device_count() -> tuple[int, str]: ...
+def chip(device: int) -> dict[str, Any]: ...
+def take_timeout() -> bool: ...
+def forward(
+    plan: Plan,
+    projected: _DeviceArray,
+    recurrent_kernel: _DeviceArray,
+    bias: _DeviceArray | None,
+    c0: _DeviceArray | None,
+    hidden: _DeviceArray,
+    c: _DeviceArray,
+    gates: _DeviceArray | None,
+    cells: _DeviceArray | None,
+    scratch: _DeviceArray | None,
+    stream: int,
+    timeout_ns: int,
+) -> None: ...
+def backward(
+    plan: Plan,
+    recurrent_kernel: _DeviceArray,
+    c0: _DeviceArray | None,
+    gates: _DeviceArray,
+    cells: _DeviceArray,
+    d_output: _DeviceArray | None,
+    d_h: _DeviceArray | None,
+    d_c: _DeviceArray | None,
+    d_gates: _DeviceArray,
+    d_h0: _DeviceArray,
+    d_c0: _DeviceArray,
+    scratch: _DeviceArray | None,
+    stream: int,
+    timeout_ns: int,
+) -> None: ...

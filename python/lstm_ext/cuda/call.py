@@ -1,0 +1,147 @@
+"""The arguments of a call on a CUDA device: checked, and as CuPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arguments import check_flags
+from .arrays import Kind, as_device_array, kind_of
+from .availability import require
+
+__all__ = ["TIMEOUT_NS", "Call", "checked_call", "raise_timeout"]
+
+Array = Any  # a device array of the caller's library
+
+# A wait inside a kernel ends after this, so that nothing can hang. It is far longer than any wait
+# that is not a mistake.
+TIMEOUT_NS = 10_000_000_000
+
+_ALGORITHMS = ("cluster", "grid", "steps")
+
+# What functional.lstm takes and this does not.
+_MISSING = (
+    "lengths", "mask", "reset", "zero_output_for_mask", "peephole", "projection_kernel",
+    "layer_norm", "cell", "noise", "return_gates",
+)  # fmt: skip
+
+
+class Call(NamedTuple):
+    """Checked arguments, as CuPy arrays."""
+
+    native: Any
+    kind: Kind
+    x: Any  # (T, B, I), in the order of the steps, any strides
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any | None
+    h0: Any | None
+    c0: Any | None
+    algorithm: str
+    go_backwards: bool
+    time_major: bool
+    return_sequences: bool
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of x."""
+        return int(self.x.shape[1])
+
+    @property
+    def steps(self) -> int:
+        """Steps of x."""
+        return int(self.x.shape[0])
+
+    @property
+    def units(self) -> int:
+        """Units of the layer."""
+        return int(self.recurrent_kernel.shape[0])
+
+    def plan(self, direction: str) -> Any:
+        """Return how the current device runs the call forward or backward."""
+        return self.native.plan(
+            self.kind.dtype, direction, self.batch_size, self.units, self.algorithm
+        )
+
+    def scratch(self, plan: Any) -> Any:
+        """Return the memory that a plan needs."""
+        return self.kind.cupy.empty(-(-plan.scratch_bytes // 8), np.uint64)
+
+
+def checked_call(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    initial_state: tuple[Array, Array] | None,
+    algorithm: str | None,
+    variants: dict[str, Any],
+    flags: tuple[bool, bool, bool],
+) -> Call:
+    """Return the call that the arguments of `lstm` make; raises what that promises.
+
+    `flags` are go_backwards, time_major and return_sequences.
+    """
+    check_flags(*flags)
+    go_backwards, time_major, return_sequences = flags
+    _check_variants(variants)
+    if algorithm is not None and algorithm not in _ALGORITHMS:
+        names = ", ".join(_ALGORITHMS)
+        raise ValueError(f"algorithm: got {algorithm!r}, expected one of {names}")
+    native, cupy = require()
+    raise_timeout(native)
+    kind = kind_of(x, cupy)
+    x = as_device_array(x, "x", kind, contiguous=False)
+    recurrent_kernel = as_device_array(recurrent_kernel, "recurrent_kernel", kind)
+    shape = tuple(recurrent_kernel.shape)
+    if len(shape) != 2 or shape[1] != 4 * shape[0] or shape[0] == 0:
+        raise ValueError(f"recurrent_kernel: got shape {shape}, expected (units, 4 * units)")
+    units = shape[0]
+    kernel = as_device_array(kernel, "kernel", kind)
+    if kernel.ndim != 2 or kernel.shape[1] != 4 * units or kernel.shape[0] == 0:
+        raise ValueError(
+            f"kernel: got shape {tuple(kernel.shape)}, expected (input_size, {4 * units})"
+        )
+    if x.ndim != 3 or x.shape[2] != kernel.shape[0]:
+        axes = "time, batch" if time_major else "batch, time"
+        raise ValueError(f"x: got shape {tuple(x.shape)}, expected ({axes}, {kernel.shape[0]})")
+    if bias is not None:
+        bias = as_device_array(bias, "bias", kind, (4 * units,))
+    x = x if time_major else x.swapaxes(0, 1)
+    h0, c0 = _checked_state(initial_state, kind, (int(x.shape[1]), units))
+    return Call(
+        native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
+        algorithm or "auto", go_backwards, time_major, return_sequences,
+    )  # fmt: skip
+
+
+def _check_variants(variants: dict[str, Any]) -> None:
+    for name, value in variants.items():
+        if name not in _MISSING:
+            raise TypeError(f"lstm() got an unexpected keyword argument {name!r}")
+        if value is not None and value is not False:
+            raise NotImplementedError(
+                f"{name}: got a value, but the CUDA operator does not have it yet; expected None"
+            )
+
+
+def _checked_state(
+    state: tuple[Array, Array] | None, kind: Kind, shape: tuple[int, int]
+) -> tuple[Any | None, Any | None]:
+    if state is None:
+        return None, None
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise ValueError(f"initial_state: got {got}, expected a pair (h, c)")
+    h0 = as_device_array(state[0], "initial_state[0]", kind, shape)
+    return h0, as_device_array(state[1], "initial_state[1]", kind, shape, computed=True)
+
+
+def raise_timeout(native: Any) -> None:
+    """Raise a RuntimeError if a kernel gave up waiting since this was last asked."""
+    if native.take_timeout():
+        raise RuntimeError(
+            "a CUDA kernel of an earlier call of lstm_ext gave up waiting for another block after "
+            f"{TIMEOUT_NS // 1_000_000_000} s, and its results are NaN; please report this"
+        )

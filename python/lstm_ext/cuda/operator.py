@@ -1,0 +1,298 @@
+"""`lstm` and `lstm_vjp` on device arrays: checks, allocates, enqueues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Kind, as_device_array, current
+from .availability import require
+from .call import TIMEOUT_NS, Call, checked_call, raise_timeout
+from .products import multiply
+
+__all__ = ["Gradients", "lstm", "lstm_vjp", "synchronize"]
+
+Array = Any  # a device array of the caller's library
+Outputs = tuple[Array, Array, Array]
+
+
+class Gradients(NamedTuple):
+    """The gradients of everything that went into an LSTM, each of its argument's shape and dtype.
+
+    Those that were not asked for are None.
+    """
+
+    x: Array | None
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+    h0: Array | None
+    c0: Array | None
+
+
+Backward = Callable[..., Gradients]
+
+
+def lstm(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    *,
+    initial_state: tuple[Array, Array] | None = None,
+    go_backwards: bool = False,
+    time_major: bool = False,
+    return_sequences: bool = True,
+    algorithm: str | None = None,
+    **variants: Any,
+) -> Outputs:
+    """Run an LSTM over sequences on a CUDA device.
+
+    Parameters
+    ----------
+    x : (B, T, I) array of float32, float64 or bfloat16
+        Of CuPy or torch, or with ``__cuda_array_interface__`` or DLPack; any strides. (T, B, I) if
+        `time_major`.
+    kernel : (I, 4H) array, contiguous, of the dtype and on the device of x
+    recurrent_kernel : (H, 4H) array, the same
+    bias : (4H,) array, the same, optional
+    initial_state : pair of (B, H) arrays, contiguous, optional
+        h, of the dtype of x, and c, which is float32 beside bfloat16; zeros by default.
+    go_backwards : bool
+        Read the sequence from its end. The output stands in the order of the steps.
+    time_major : bool
+        Whether `x` and the output are (T, B, ...).
+    return_sequences : bool
+        Whether the output holds every step, or is h after the last.
+    algorithm : "cluster", "grid" or "steps", optional
+        Force how the steps are run; by default the one that is expected to be fastest.
+    **variants
+        The other arguments of `lstm_ext.functional.lstm` are not there on the GPU yet.
+
+    Returns
+    -------
+    output : (B, T, H) array, or (B, H) without `return_sequences`
+        (T, B, H) if `time_major`; else a transposed view of that. ``output[:, -1]`` equals `h`.
+    h, c : (B, H) arrays
+        The state after the last step; c is float32 beside bfloat16.
+
+    All are arrays of torch if x is one, else of CuPy. The work is on the current stream of that
+    library and may not be done yet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, dtype, shape, layout or device; the message names it, what
+        came and what was expected. A forced algorithm that cannot do the call is a ValueError.
+    NotImplementedError
+        If another argument of `functional.lstm` is used.
+    RuntimeError
+        If CUDA is not available, or a kernel of an earlier call gave up waiting.
+    """
+    call = checked_call(
+        x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
+        (go_backwards, time_major, return_sequences),
+    )  # fmt: skip
+    with current(call.kind) as stream:
+        hidden, c, _, _ = _forward(call, stream, keep=False)
+        return _outputs(call, hidden, c)
+
+
+def lstm_vjp(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    *,
+    initial_state: tuple[Array, Array] | None = None,
+    go_backwards: bool = False,
+    time_major: bool = False,
+    return_sequences: bool = True,
+    algorithm: str | None = None,
+    **variants: Any,
+) -> tuple[Outputs, Backward]:
+    """Run an LSTM and return its results with the function that carries gradients back.
+
+    The arguments are those of `lstm`. Inputs and outputs are kept, not copied: do not change them
+    before `backward` has run.
+
+    Returns
+    -------
+    (output, h, c)
+        As of `lstm`.
+    backward : callable
+        ``backward(d_output=None, d_h=None, d_c=None) -> Gradients``. Each argument is the gradient
+        of a loss with respect to that result, of its shape and dtype; None means zeros. With
+        ``need_x=False`` or ``need_state=False`` the gradients of x, or of h0 and c0, are None; with
+        ``consume=True`` what was kept is overwritten, and there is no second call.
+
+    Raises
+    ------
+    TypeError, ValueError, NotImplementedError, RuntimeError
+        As `lstm`.
+
+    Notes
+    -----
+    Sums are in a fixed order: the same call gives the same bits in every run on the same device,
+    as far as cuBLAS does.
+    """
+    call = checked_call(
+        x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
+        (go_backwards, time_major, return_sequences),
+    )  # fmt: skip
+    with current(call.kind) as stream:
+        hidden, c, gates, cells = _forward(call, stream, keep=True)
+        outputs = _outputs(call, hidden, c)
+
+    def backward(
+        d_output: Array | None = None,
+        d_h: Array | None = None,
+        d_c: Array | None = None,
+        *,
+        need_x: bool = True,
+        need_state: bool = True,
+        consume: bool = False,
+    ) -> Gradients:
+        nonlocal gates
+        if gates is None:
+            raise ValueError("consume: backward was called with it before, and can run no more")
+        with current(call.kind) as stream:
+            upstream = _upstream(call, d_output, d_h, d_c)
+            d_z = gates if consume else call.kind.cupy.empty_like(gates)
+            d_state = _backward(call, stream, gates, cells, d_z, upstream)
+            if consume:
+                gates = None
+            return _gradients(call, hidden, d_z, d_state, need_x, need_state)
+
+    return outputs, backward
+
+
+def synchronize() -> None:
+    """Wait for the current device, and raise what went wrong on it.
+
+    Raises
+    ------
+    RuntimeError
+        If a kernel gave up waiting: its results are NaN.
+    """
+    native, cupy = require()
+    cupy.cuda.runtime.deviceSynchronize()
+    raise_timeout(native)
+
+
+def _rows(array: Any) -> Any:
+    """Return a (T, B, features) array as a contiguous (T * B, features) matrix."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def _forward(call: Call, stream: int, *, keep: bool) -> tuple[Any, Any, Any | None, Any | None]:
+    """Return hidden (T+1, B, H), c (B, H), and if they are to be kept gates and cells."""
+    cupy, kind = call.kind.cupy, call.kind
+    steps, batch, units = call.steps, call.batch_size, call.units
+    inputs = _rows(cupy.ascontiguousarray(call.x))
+    projected = multiply(kind, inputs, call.kernel, dtype=kind.computed)
+    hidden = cupy.empty((steps + 1, batch, units), kind.stored)
+    hidden[0] = 0 if call.h0 is None else call.h0
+    c = cupy.empty((batch, units), kind.computed)
+    gates = cupy.empty((steps, batch, 4 * units), kind.stored) if keep else None
+    cells = cupy.empty((steps, batch, units), kind.computed) if keep else None
+    plan = call.plan("forward")
+    call.native.forward(
+        plan, projected.reshape(steps, batch, 4 * units), call.recurrent_kernel, call.bias,
+        call.c0, hidden, c, gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
+    )  # fmt: skip
+    return hidden, c, gates, cells
+
+
+def _outputs(call: Call, hidden: Any, c: Any) -> Outputs:
+    h = hidden[-1].copy()
+    result = call.kind.result
+    if not call.return_sequences:
+        return result(h), result(h), result(c)
+    sequence = hidden[1:]
+    return result(sequence if call.time_major else sequence.swapaxes(0, 1)), result(h), result(c)
+
+
+def _upstream(
+    call: Call, d_output: Array | None, d_h: Array | None, d_c: Array | None
+) -> tuple[Any | None, Any | None, Any | None]:
+    """Return the gradients of the sequence (B, T, H), of h and of c."""
+    cupy, kind, steps = call.kind.cupy, call.kind, call.steps
+    state = (call.batch_size, call.units)
+    d_sequence = None
+    if d_h is not None:
+        d_h = as_device_array(d_h, "d_h", kind, state)
+    if d_c is not None:
+        d_c = as_device_array(d_c, "d_c", kind, state, computed=True)
+    if d_output is not None and not call.return_sequences:
+        d_last = as_device_array(d_output, "d_output", kind, state)
+        if d_h is None or steps == 0:
+            return None, d_last if d_h is None else _sum(kind, d_last, d_h), d_c
+        # As the gradient of the last output, to which the kernels add that of h.
+        d_sequence = cupy.zeros((call.batch_size, steps, call.units), kind.stored)
+        d_sequence[:, -1] = d_last
+    elif d_output is not None:
+        shape = (steps, *state) if call.time_major else (state[0], steps, state[1])
+        d_sequence = as_device_array(d_output, "d_output", kind, shape, contiguous=False)
+        if d_sequence.size and d_sequence.strides[-1] != d_sequence.itemsize:
+            d_sequence = cupy.ascontiguousarray(d_sequence)
+        if call.time_major:
+            d_sequence = d_sequence.swapaxes(0, 1)
+    return d_sequence, d_h, d_c
+
+
+def _sum(kind: Kind, a: Any, b: Any) -> Any:
+    """Return a + b where there is no step whose kernel would add them."""
+    if kind.dtype != "bfloat16":
+        return a + b
+    ones = kind.cupy.full((1, 2), 0x3F80, np.uint16)
+    pair = kind.cupy.stack([a.reshape(-1), b.reshape(-1)])
+    return multiply(kind, ones, pair, dtype=kind.stored).reshape(a.shape)
+
+
+def _backward(
+    call: Call,
+    stream: int,
+    gates: Any,
+    cells: Any,
+    d_z: Any,
+    upstream: tuple[Any | None, Any | None, Any | None],
+) -> tuple[Any, Any]:
+    """Fill the gradients of z (T, B, 4H); return those of h0 and c0."""
+    cupy, kind = call.kind.cupy, call.kind
+    d_h0 = cupy.empty((call.batch_size, call.units), kind.stored)
+    d_c0 = cupy.empty((call.batch_size, call.units), kind.computed)
+    plan = call.plan("backward")
+    call.native.backward(
+        plan, call.recurrent_kernel, call.c0, gates, cells, *upstream, d_z, d_h0, d_c0,
+        call.scratch(plan), stream, TIMEOUT_NS,
+    )  # fmt: skip
+    return d_h0, d_c0
+
+
+def _gradients(
+    call: Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
+) -> Gradients:
+    cupy, kind = call.kind.cupy, call.kind
+    stored, result = kind.stored, kind.result
+    rows = _rows(d_z)
+    inputs = _rows(cupy.ascontiguousarray(call.x))
+    d_kernel = multiply(kind, inputs, rows, dtype=stored, transpose_a=True)
+    d_recurrent = multiply(kind, _rows(hidden[:-1]), rows, dtype=stored, transpose_a=True)
+    d_bias = None
+    if call.bias is not None:
+        one = 0x3F80 if kind.dtype == "bfloat16" else 1  # the bits of 1 in bfloat16
+        ones = cupy.full((1, rows.shape[0]), one, stored)
+        d_bias = result(multiply(kind, ones, rows, dtype=stored).reshape(-1))
+    d_x = None
+    if need_x:
+        product = multiply(kind, rows, call.kernel, dtype=stored, transpose_b=True)
+        product = product.reshape(call.x.shape)
+        product = product[::-1] if call.go_backwards else product
+        # torch takes no negative strides.
+        product = product if call.time_major else product.swapaxes(0, 1)
+        d_x = result(cupy.ascontiguousarray(product))
+    d_h0, d_c0 = map(result, d_state) if need_state else (None, None)
+    return Gradients(d_x, result(d_kernel), result(d_recurrent), d_bias, d_h0, d_c0)

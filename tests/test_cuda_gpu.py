@@ -1,0 +1,160 @@
+"""lstm_ext.cuda on a CUDA device. All other tests of CUDA run without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_support import plain_bfloat16, round_problem, rounded
+from lstm_ext import config, cuda, reference
+from support import RESULTS, Problem, assert_as_accurate, assert_same_bits, make_problem, run, wider
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not config.cuda_available(), reason=config.cuda_available().reason),
+]
+
+ALGORITHMS = ["cluster", "grid", "steps"]
+# Batch, time, input, units: one block, clusters, weights that need shared memory, grids, several
+# launches of one; odd sizes throughout.
+SIZES = [
+    (1, 1, 1, 1),
+    (3, 7, 5, 20),
+    (17, 6, 13, 65),
+    (2, 300, 3, 129),
+    (33, 5, 32, 256),
+    (5, 4, 64, 512),
+    (9, 3, 7, 1000),
+    (70, 3, 16, 600),
+]
+
+
+def put(array: Any, dtype: str) -> Any:
+    """Move an array to the device; bfloat16 by way of torch, which has it."""
+    import cupy
+
+    if dtype != "bfloat16":
+        return cupy.asarray(array)
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("torch was built without CUDA")
+    return torch.from_numpy(np.array(array)).cuda().to(torch.bfloat16)
+
+
+def get(array: Any) -> Any:
+    if array is None:
+        return None
+    return array.float().cpu().numpy() if hasattr(array, "cpu") else array.get()
+
+
+def run_on_gpu(problem: Problem, dtype: str, **options: Any) -> tuple[Any, ...]:
+    wide = "float32" if dtype == "bfloat16" else dtype
+
+    def put_wide(array: Any) -> Any:
+        placed = put(array, wide)
+        return placed if dtype != "bfloat16" else as_tensor(placed)
+
+    arguments = [None if a is None else put(a, dtype) for a in problem.arguments]
+    state = put(problem.h0, dtype), put_wide(problem.c0)
+    results, backward = cuda.lstm_vjp(*arguments, initial_state=state, **options)
+    upstream = put(problem.d_output, dtype), put(problem.d_h, dtype), put_wide(problem.d_c)
+    gradients = backward(*upstream)
+    cuda.synchronize()
+    return tuple(map(get, (*results, *gradients)))
+
+
+def as_tensor(array: Any) -> Any:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    return torch.from_dlpack(array)
+
+
+def assert_accurate(dtype: str, problems: Sequence[Problem], found: Sequence[Any]) -> None:
+    plain = [plain_bfloat16(p) if dtype == "bfloat16" else run(reference, p) for p in problems]
+    exact = [run(reference, p.astype(wider(p.x.dtype))) for p in problems]
+    for index, name in enumerate(RESULTS):
+        columns = ([result[index] for result in results] for results in (found, plain, exact))
+        # cuBLAS adds the sums over a sequence in another order than NumPy.
+        assert_as_accurate(*columns, f"{name} in {dtype}", factor=3)
+
+
+@pytest.mark.parametrize("algorithm", [None, *ALGORITHMS])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("size", SIZES)
+def test_parity(size: tuple[int, int, int, int], dtype: str, algorithm: str | None) -> None:
+    kind = np.float64 if dtype == "float64" else np.float32
+    count = min(64, max(4, 4000 // (size[0] * size[1] * size[3])))
+    problems = [make_problem(*size, kind, seed=seed) for seed in range(count)]
+    if dtype == "bfloat16":
+        problems = [round_problem(problem) for problem in problems]
+    try:
+        found = [run_on_gpu(problem, dtype, algorithm=algorithm) for problem in problems]
+    except ValueError as error:
+        if algorithm in ("cluster", "grid") and str(error).startswith("algorithm: got"):
+            pytest.skip(str(error))
+        raise
+    assert_accurate(dtype, problems, found)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_bits_in_every_run(dtype: str, algorithm: str) -> None:
+    problem = round_problem(make_problem(13, 40, 20, 130))
+    expected = run_on_gpu(problem, dtype, algorithm=algorithm)
+    for _ in range(20):
+        assert_same_bits(run_on_gpu(problem, dtype, algorithm=algorithm), expected)
+
+
+def test_two_streams_at_once() -> None:
+    import cupy
+
+    problems = [make_problem(8, 200, 16, 256, seed=seed) for seed in (1, 2)]
+    expected = [run_on_gpu(problem, "float32")[0] for problem in problems]
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in problems]
+    device = [list(map(cupy.asarray, problem.arguments)) for problem in problems]
+    state = [tuple(map(cupy.asarray, problem.initial_state)) for problem in problems]
+    cuda.synchronize()
+    for _ in range(10):
+        found: list[Any] = []
+        for stream, arguments, initial in zip(streams, device, state, strict=True):
+            with stream:
+                found.append(cuda.lstm(*arguments, initial_state=initial)[0])
+        cuda.synchronize()
+        assert_same_bits([get(output) for output in found], expected)
+
+
+def test_arrays_of_torch() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("torch was built without CUDA")
+    problem = make_problem(4, 9, 5, 33)
+    arguments = [torch.from_numpy(a).cuda() for a in problem.arguments]
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        (output, h, c), backward = cuda.lstm_vjp(*arguments)
+        gradients = backward(torch.from_numpy(problem.d_output).cuda())
+    side.synchronize()
+    assert all(isinstance(a, torch.Tensor) and a.is_cuda for a in (output, h, c, gradients.kernel))
+    expected = run_on_gpu(problem._replace(h0=problem.h0 * 0, c0=problem.c0 * 0), "float32")
+    assert_same_bits([get(output), get(h), get(c)], expected[:3])
+
+
+def test_nothing_is_left_after_an_error() -> None:
+    import cupy
+
+    x, kernel = cupy.zeros((2, 3, 4), "f4"), cupy.zeros((4, 20), "f4")
+    with pytest.raises(ValueError, match="recurrent_kernel: got shape"):
+        cuda.lstm(x, kernel, cupy.zeros((5, 5), "f4"))
+    with pytest.raises(TypeError, match="kernel: got a NumPy array, expected one on a CUDA"):
+        cuda.lstm(x, np.zeros((4, 20), "f4"), cupy.zeros((5, 20), "f4"))
+    output, _, _ = cuda.lstm(x, kernel, cupy.zeros((5, 20), "f4"))
+    cuda.synchronize()
+    assert not output.get().any()
+
+
+def test_rounding_is_that_of_the_chip() -> None:
+    """What the tests without a GPU take for bfloat16."""
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    assert_same_bits([get(put(values, "bfloat16"))], [rounded(values)])

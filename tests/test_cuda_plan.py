@@ -1,0 +1,178 @@
+"""The chooser of the CUDA kernels, and what their bindings refuse; neither needs a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_support import A100, H200, check_guards, emulation, to_device
+
+UNITS = [1, 2, 20, 63, 64, 65, 127, 128, 200, 256, 257, 511, 512, 768, 1000, 1024, 1500, 2048, 4096]
+BATCHES = [0, 1, 2, 3, 16, 17, 64, 65, 500, 5000]
+B, T, H = 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def native() -> Any:
+    return emulation()
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("chip", [H200, A100], ids=["H200", "A100"])
+def test_every_plan_fits(chip: dict[str, int], dtype: str, direction: str, native: Any) -> None:
+    chosen = set()
+    for units in UNITS:
+        for batch in BATCHES:
+            plan = native.plan(dtype, direction, batch, units, device=chip).describe()
+            chosen.add(plan["algorithm"])
+            if plan["algorithm"] == "steps":
+                continue
+            rows, groups, blocks = plan["rows"], plan["groups"], plan["blocks"]
+            assert plan["units"] * blocks >= units and plan["threads"] % 32 == 0
+            assert plan["threads"] <= 512 and plan["shared_bytes"] <= chip["shared_bytes"]
+            assert rows * groups * plan["launches"] >= batch
+            if plan["algorithm"] == "grid":
+                assert groups * blocks <= chip["processors"]  # or it could not run at once
+            else:
+                assert blocks <= chip["largest_cluster"] and plan["launches"] == 1
+            if dtype == "bfloat16":
+                assert plan["units"] % 2 == 0
+    expected = {"steps"} if dtype == "float64" else {"steps", "grid", "cluster"}
+    assert chosen == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batch", "units", "algorithm", "blocks"),
+    [
+        ("float32", 1, 64, "cluster", 1),
+        ("float32", 32, 256, "cluster", 8),
+        ("bfloat16", 8, 256, "cluster", 8),
+        ("float32", 1, 1024, "grid", 128),
+        ("bfloat16", 16, 768, "grid", 64),
+        ("float32", 512, 1024, "steps", 0),
+        ("float32", 64, 2048, "steps", 0),
+        ("float64", 1, 64, "steps", 0),
+    ],
+)
+def test_what_an_h200_runs(
+    dtype: str, batch: int, units: int, algorithm: str, blocks: int, native: Any
+) -> None:
+    plan = native.plan(dtype, "forward", batch, units, device=H200).describe()
+    assert (plan["algorithm"], plan["blocks"]) == (algorithm, blocks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("float16", "forward", 1, 4), "dtype: got 'float16', expected one of float32, float64"),
+        (("float32", "sideways", 1, 4), "direction: got 'sideways', expected one of forward"),
+        (("float32", "forward", 1, 4, "best"), "algorithm: got 'best', expected one of auto"),
+        (("float32", "forward", 1, 0), "units: expected at least 1"),
+        (("float64", "forward", 1, 4, "cluster"), "algorithm: got cluster, expected steps for fl"),
+        (("float32", "forward", 1, 3000, "grid"), "algorithm: got grid with 3000 units"),
+    ],
+)
+def test_impossible_plans(arguments: tuple[Any, ...], message: str, native: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        native.plan(*arguments, device=H200)
+
+
+def forward_arguments(native: Any) -> dict[str, Any]:
+    def zeros(*shape: int) -> Any:
+        return to_device(np.zeros(shape, np.float32))
+
+    return {
+        "plan": native.plan("float32", "forward", B, H, "grid", 2),
+        "projected": zeros(T, B, 4 * H),
+        "recurrent_kernel": zeros(H, 4 * H),
+        "bias": zeros(4 * H),
+        "c0": zeros(B, H),
+        "hidden": zeros(T + 1, B, H),
+        "c": zeros(B, H),
+        "gates": zeros(T, B, 4 * H),
+        "cells": zeros(T, B, H),
+        "scratch": to_device(np.zeros(4096, np.uint64)),
+        "stream": 0,
+        "timeout_ns": 10**9,
+    }
+
+
+class Unwritable:
+    def __init__(self, array: Any) -> None:
+        interface = array.__cuda_array_interface__
+        self.array = array
+        self.__cuda_array_interface__ = {**interface, "data": (interface["data"][0], True)}
+
+
+def shifted(array: Any) -> Any:
+    """An array that does not begin at a whole element."""
+    memory = to_device(np.zeros(array.nbytes + 8, np.uint8))
+    holder = Unwritable(memory)
+    holder.__cuda_array_interface__ = {
+        **array.__cuda_array_interface__, "data": (memory.ctypes.data + 2, False)
+    }  # fmt: skip
+    return holder
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("projected", np.asarray, "projected: expected an array in device memory"),
+    ("projected", lambda a: None, "projected: expected an array in device memory"),
+    ("projected", lambda a: a.astype("f8"), "projected: expected elements of float32"),
+    ("projected", lambda a: a[:, :1], "projected: expected axis 1 of size 2"),
+    ("projected", lambda a: a[0], "projected: expected 3 dimensions"),
+    ("projected", lambda a: a[:, :, ::-1], "projected: expected a contiguous array"),
+    ("recurrent_kernel", lambda a: a[:, :8], "recurrent_kernel: expected axis 1 of size 16"),
+    ("bias", lambda a: a[:4], "bias: expected axis 0 of size 16"),
+    ("c0", lambda a: a.T.copy().T, "c0: expected axis 0 of size 2|c0: expected a contiguous array"),
+    ("hidden", lambda a: a[1:], "hidden: expected axis 0 of size 4"),
+    ("hidden", Unwritable, "hidden: expected an array that can be written"),
+    ("c", shifted, "c: expected aligned elements"),
+    ("gates", lambda a: None, "cells: expected both gates and cells"),
+    ("scratch", lambda a: a[:1], "scratch: expected uint64 of"),
+    ("scratch", lambda a: a.view(np.uint8), "scratch: expected uint64 of"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), REFUSED)
+def test_the_bindings_refuse_wrong_arrays(
+    name: str, change: Any, message: str, native: Any
+) -> None:
+    arguments = forward_arguments(native)
+    native.forward(**arguments)
+    arguments[name] = change(arguments[name])
+    launches = native.launches()
+    with pytest.raises(ValueError, match=message):
+        native.forward(**arguments)
+    assert native.launches() == launches
+    check_guards()
+
+
+def test_the_bindings_refuse_memory_of_another_device(native: Any) -> None:
+    arguments = forward_arguments(native)
+    native.emulate_elsewhere([arguments["recurrent_kernel"].ctypes.data])
+    with pytest.raises(ValueError, match="recurrent_kernel: expected memory of the current device"):
+        native.forward(**arguments)
+    native.emulate_elsewhere([])
+
+
+def test_a_plan_is_for_one_direction(native: Any) -> None:
+    arguments = forward_arguments(native)
+    arguments["plan"] = native.plan("float32", "backward", B, H)
+    with pytest.raises(ValueError, match="plan: expected one for this direction"):
+        native.forward(**arguments)
+
+
+def test_the_installed_module_plans_alike(native: Any) -> None:
+    """The module that nvcc built, where it is there."""
+    reason = "lstm_ext was built without CUDA"
+    installed = pytest.importorskip("lstm_ext._cuda", reason=reason)
+    count, why = installed.device_count()
+    assert (count == 0) == bool(why)
+    for units in UNITS:
+        arguments = ("bfloat16", "backward", 7, units)
+        plans = [module.plan(*arguments, device=H200) for module in (native, installed)]
+        assert plans[0].describe() == plans[1].describe()
+        assert plans[0].scratch_bytes == plans[1].scratch_bytes
