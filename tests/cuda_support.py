@@ -52,6 +52,8 @@ A100 = {"capability": 80, "processors": 108, "shared_bytes": 166912, "largest_cl
 @functools.cache
 def emulation() -> Any:
     """Compile the module `_cuda` for the emulator and import it, once in a process."""
+    if sys.platform != "linux":
+        pytest.skip("the emulator needs the fibers of Linux's C library")
     pybind11 = pytest.importorskip("pybind11", reason="needs pybind11 to build the emulator")
     folder = Path(_folder.name)
     includes = [EMULATION, SOURCE / "csrc", pybind11.get_include(), sysconfig.get_path("include")]
