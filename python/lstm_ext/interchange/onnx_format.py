@@ -151,21 +151,9 @@ def to_onnx(
         If a layer has dropout or recurrent_dropout of its own, which act in training alone.
     """
     layers = as_layers(model, "to_onnx")
-    lstms = [layer for layer in layers if isinstance(layer, (LSTM, Bidirectional))]
-    if not lstms:
-        raise ValueError(f"to_onnx: {model.name} has no LSTM, expected at least one")
-    if any(isinstance(layer, Embedding) for layer in layers[1:]):
-        raise ValueError("to_onnx: got an Embedding after another layer, expected it first")
-    dtypes = sorted({layer.dtype for layer in layers if layer.weights})
-    if len(dtypes) != 1:
-        raise ValueError(f"to_onnx: got layers of {' and '.join(dtypes)}, expected one dtype")
-    size = sum(weight.nbytes for layer in layers for weight in layer.weights)
-    if size > _LARGEST:
-        raise ValueError(f"to_onnx: got {size} bytes of weights, expected at most {_LARGEST}")
-    for layer in layers:
-        _check(layer)
+    _check_layers(layers, model.name)
     if sequence_lens:
-        _check_ends(lstms)
+        _check_ends([layer for layer in layers if isinstance(layer, (LSTM, Bidirectional))])
     every: list[Layer] = []
     for layer in layers:
         every += single_layers(layer) if isinstance(layer, LSTM) else [layer]
@@ -177,6 +165,22 @@ def to_onnx(
     if path is not None:
         replace_file(path, [proto.SerializeToString()])
     return proto
+
+
+def _check_layers(layers: Sequence[Layer], name: str) -> None:
+    """Refuse a model that has no form in ONNX."""
+    if not any(isinstance(layer, (LSTM, Bidirectional)) for layer in layers):
+        raise ValueError(f"to_onnx: {name} has no LSTM, expected at least one")
+    if any(isinstance(layer, Embedding) for layer in layers[1:]):
+        raise ValueError("to_onnx: got an Embedding after another layer, expected it first")
+    dtypes = sorted({layer.dtype for layer in layers if layer.weights})
+    if len(dtypes) != 1:
+        raise ValueError(f"to_onnx: got layers of {' and '.join(dtypes)}, expected one dtype")
+    size = sum(weight.nbytes for layer in layers for weight in layer.weights)
+    if size > _LARGEST:
+        raise ValueError(f"to_onnx: got {size} bytes of weights, expected at most {_LARGEST}")
+    for layer in layers:
+        _check(layer)
 
 
 def _check(layer: Layer) -> None:
