@@ -68,7 +68,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 def test_the_code_of_the_readme_runs() -> None:
     text = (SOURCE / "README.md").read_text(encoding="utf-8")
-    keras, stream, small, operator = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    keras, stream, small, operator, variants = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(keras, names)
     assert np.array_equal(names["outputs"][:, -1], names["h"])
@@ -81,6 +81,8 @@ def test_the_code_of_the_readme_runs() -> None:
     names |= {"bias": np.ones(80), "d_output": np.ones((1, 5, 20))}
     exec(operator, names)
     assert names["gradients"].bias.shape == (80,)
+    exec(variants, names)
+    assert names["output"].shape == (1, 8) and names["gates"].cell.shape == (1, 5, 8)
 
 
 def test_the_installed_version() -> None:
