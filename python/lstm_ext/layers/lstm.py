@@ -192,6 +192,7 @@ class LSTM(Weighted, Stateful, Called, Layer):
         input_size = last_axis(input_shape, 3, self.name)
         for name, weight in self._initial_weights(input_size).items():
             self._add_weight(name, weight)
+        self._pack_options = None
         self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -253,16 +254,22 @@ class LSTM(Weighted, Stateful, Called, Layer):
         """
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
-        packed = self._full() if training else self._packed or self._pack()
-        states = self._states(x, initial_state)
-        if self.num_layers > 1 or return_gates or (training and self._is_noisy):
-            call = self._call(x, states, mask, lengths, reset)
+        alone = initial_state is mask is lengths is reset is self._state is None
+        if alone and self.num_layers == 1 and not (training or return_gates):
+            # The straight way: a small call takes a few microseconds.
+            output, h, c = functional.lstm(
+                x,
+                (self._packed or self._pack())[0],
+                go_backwards=self.go_backwards,
+                return_sequences=self.return_sequences,
+            )
+            states = [(h, c)]
+            gates: list[Any] = []
+        else:
+            packed = self._full() if training else self._packed or self._pack()
+            call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
             call = self._with_noise(call, packed) if training else call
             output, states, gates = run(packed, call, return_gates)
-        else:
-            options = self._options(states, mask, lengths, reset)
-            output, h, c = functional.lstm(x, packed[0], **options)
-            states, gates = [(h, c)], []
         if self.stateful:
             self._keep(states)
         if not (self.return_state or return_gates):
@@ -290,15 +297,20 @@ class LSTM(Weighted, Stateful, Called, Layer):
         reset: ArrayLike | None = None,
     ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
-        packed, states = self._full(), self._states(x, initial_state)
-        if self.num_layers > 1 or (training and self._is_noisy):
-            call = self._call(x, states, mask, lengths, reset)
+        packed = self._full()
+        alone = initial_state is mask is lengths is reset is self._state is None
+        if alone and self.num_layers == 1 and not (training and self._is_noisy):
+            (output, h, c), pull_one_back = functional.lstm_vjp(
+                x,
+                packed[0],
+                go_backwards=self.go_backwards,
+                return_sequences=self.return_sequences,
+            )
+            states, pull_back = [(h, c)], for_layer(pull_one_back)
+        else:
+            call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
             call = self._with_noise(call, packed) if training else call
             (output, states, _), pull_back = run_vjp(packed, call)
-        else:
-            options = self._options(states, mask, lengths, reset)
-            (output, h, c), pull_one_back = functional.lstm_vjp(x, packed[0], **options)
-            states, pull_back = [(h, c)], for_layer(pull_one_back)
         if self.stateful:
             self._keep(states)
         if self.trainable:

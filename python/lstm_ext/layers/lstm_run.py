@@ -275,31 +275,6 @@ class Called:
     zero_output_for_mask: bool
     _generator: np.random.Generator | None
 
-    def _options(
-        self,
-        states: Sequence[State] | None,
-        mask: ArrayLike | None,
-        lengths: ArrayLike | None,
-        reset: ArrayLike | None,
-    ) -> dict[str, Any]:
-        """Return the operator's arguments for a single layer without noise.
-
-        The straight way: a small call takes a few microseconds.
-        """
-        options: dict[str, Any] = {
-            "initial_state": states and states[0],
-            "go_backwards": self.go_backwards,
-            "return_sequences": self.return_sequences,
-        }
-        if not (mask is None and lengths is None and reset is None):
-            options |= {
-                "mask": as_mask(mask),
-                "lengths": lengths,
-                "reset": as_mask(reset, "reset"),
-                "zero_output_for_mask": self.zero_output_for_mask,
-            }
-        return options
-
     def _call(
         self,
         x: Array,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,33 +78,24 @@ def weight_shapes(
 
 def operands(weights: Mapping[str, Array], index: int) -> tuple[list[Array], dict[str, Any]]:
     """Return what `functional.pack` takes for one of the layers, by position and by name."""
-    plain, named, norms = _operand_names(tuple(weights), index)
-    options: dict[str, Any] = {part: weights[name] for part, name in named}
-    if norms:
-        options["layer_norm"] = LayerNorm(*(weights[name] for name in norms))
-    return [weights[name] for name in plain], options
 
+    def own(parts: Sequence[str]) -> dict[str, Array]:
+        return {part: weights[name] for part in parts if (name := _name(part, index)) in weights}
 
-@functools.cache  # training asks after every step
-def _operand_names(
-    names: tuple[str, ...], index: int
-) -> tuple[list[str], list[tuple[str, str]], list[str]]:
-    def own(parts: Sequence[str]) -> list[tuple[str, str]]:
-        return [(part, name) for part in parts if (name := _name(part, index)) in names]
-
-    plain = own(("kernel", "recurrent_kernel", "bias"))
-    return (
-        [name for _, name in plain],
-        own(("peephole", "projection_kernel")),
-        [name for _, name in own(_NORMS)],
-    )
+    named: dict[str, Any] = own(("peephole", "projection_kernel"))
+    if norms := own(_NORMS):
+        named["layer_norm"] = LayerNorm(**norms)
+    return list(own(("kernel", "recurrent_kernel", "bias")).values()), named
 
 
 def gradients_in_order(grads: functional.Gradients) -> list[Array]:
     """Return the gradients of one layer's weights in the order of the weights."""
-    parts = (grads.kernel, grads.recurrent_kernel, grads.bias, grads.peephole)
-    norms: Any = grads.layer_norm or ()
-    return [part for part in (*parts, grads.projection_kernel, *norms) if part is not None]
+    parts = [grads.kernel, grads.recurrent_kernel]
+    rest: Any = (grads.bias, grads.peephole, grads.projection_kernel, *(grads.layer_norm or ()))
+    for part in rest:
+        if part is not None:
+            parts.append(part)
+    return parts
 
 
 def _name(part: str, index: int) -> str:
@@ -133,6 +123,7 @@ class Weighted:
     _weights: dict[str, Array]
     _weights_dtype: str | None
     _packed: Packed | None = None
+    _pack_options: list[tuple[list[Array], dict[str, Any]]] | None = None
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights for inputs (B, T, I), by name and in their order."""
@@ -216,12 +207,16 @@ class Weighted:
         return self._laid_out(None)  # not kept: in training it lasts for one step anyhow
 
     def _laid_out(self, weights_dtype: str | None) -> Packed:
-        packed = []
-        cell = None if self.cell == _PLAIN else self.cell
-        for index in range(self.num_layers):
-            plain, named = operands(self._weights, index)
-            packed.append(functional.pack(*plain, cell=cell, weights_dtype=weights_dtype, **named))
-        return tuple(packed)
+        options = self._pack_options
+        if options is None:  # the arrays stay the same: training lays them out after every step
+            cell = None if self.cell == _PLAIN else self.cell
+            found = [operands(self._weights, index) for index in range(self.num_layers)]
+            options = [(plain, {**named, "cell": cell}) for plain, named in found]
+            self._pack_options = options
+        return tuple(
+            functional.pack(*plain, weights_dtype=weights_dtype, **named)
+            for plain, named in options
+        )
 
     def weights_changed(self) -> None:
         """Drop the packed weights: they were made from others."""
@@ -230,7 +225,7 @@ class Weighted:
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies: packed weights belong to this process and are soon made anew.
-        return {**self.__dict__, "_packed": None}
+        return {**self.__dict__, "_packed": None, "_pack_options": None}
 
 
 def _part(name: str) -> str:
