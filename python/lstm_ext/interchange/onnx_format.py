@@ -154,14 +154,11 @@ def to_onnx(
     _check_layers(layers, model.name)
     if sequence_lens:
         _check_ends([layer for layer in layers if isinstance(layer, (LSTM, Bidirectional))])
-    every: list[Layer] = []
-    for layer in layers:
-        every += single_layers(layer) if isinstance(layer, LSTM) else [layer]
-    proto = write_model(every, sequence_lens)
-    for layer in layers:
-        for inner in (layer, *layer.inner_layers):
-            if isinstance(inner, LSTM):
-                warn_of_training(inner, "ONNX")
+    parts = [single_layers(layer) if isinstance(layer, LSTM) else [layer] for layer in layers]
+    proto = write_model([layer for part in parts for layer in part], sequence_lens)
+    for inner in (inner for layer in layers for inner in (layer, *layer.inner_layers)):
+        if isinstance(inner, LSTM):
+            warn_of_training(inner, "ONNX")
     if path is not None:
         replace_file(path, [proto.SerializeToString()])
     return proto
