@@ -205,6 +205,14 @@ void variants() {
       run({2, 2, 3, 21}, v);
     }
   }
+  if constexpr (!Format<F>::kEncodes) {
+    Variant v{"layer_norm"};
+    v.has_norm = true;
+    for (const int64_t hidden : {1, 7, 16, 33}) run({5, 4, 3, hidden}, v);
+    v.has_mask = v.has_reset = v.has_noise_of_h = true;
+    v.name = "layer_norm, mask, noise";
+    run({13, 4, 5, 9}, v, {Numbers::kPlain, false, false, true, 2});
+  }
   for (const Variant& v : {everything(), noisy()}) {
     for (const int64_t hidden : {1, 2, 8, 9, 16, 31}) {
       const bool odd = hidden % 2 == 1;

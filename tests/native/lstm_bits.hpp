@@ -22,7 +22,7 @@ namespace {
 struct Variant {
   const char* name = "";
   CellOptions cell{};
-  bool has_peephole = false;
+  bool has_peephole = false, has_norm = false;
   int64_t projection_size = 0;
   bool has_mask = false, has_lengths = false, has_reset = false, repeats_output = true;
   bool has_noise_of_h = false, has_zoneout = false, has_cell_zoneout = false;
@@ -46,7 +46,7 @@ struct Problem {
   LstmShape shape;
   Way way;
   Variant variant;
-  Array<T> x, w_ih, w_hh, bias, h0, c0, peephole, w_hr, noise_h;
+  Array<T> x, w_ih, w_hh, bias, h0, c0, peephole, w_hr, norm, noise_h;
   Array<uint8_t> mask, reset, zoneout, cell_zoneout;
   Array<int64_t> lengths;
   std::shared_ptr<const PackedWeights<F>> weights;
@@ -63,6 +63,7 @@ struct Problem {
         c0(states(), w.numbers),
         peephole(v.has_peephole ? 3 * s.hidden_size : 0, Numbers::kPlain),
         w_hr(s.hidden_size * s.projection_size, Numbers::kPlain),
+        norm(v.has_norm ? 10 * s.hidden_size : 0, Numbers::kPlain),
         noise_h(v.has_noise_of_h ? s.batch_size * s.output_size() : 0, Numbers::kPlain),
         mask(v.has_mask ? slots() : 0),
         reset(v.has_reset ? slots() : 0),
@@ -73,7 +74,8 @@ struct Problem {
             set,
             WeightArrays<T>{s.input_size, s.hidden_size, s.projection_size, w_ih.data(), columns(),
                             w_hh.data(), columns(), w.has_bias ? bias.data() : nullptr,
-                            or_null(peephole), or_null(w_hr), v.cell})) {
+                            or_null(peephole), or_null(w_hr), part_of_norm(0), part_of_norm(4),
+                            part_of_norm(8), part_of_norm(9), v.cell})) {
     for (Array<uint8_t>* bytes : {&mask, &zoneout, &cell_zoneout}) draw_bytes(*bytes, 2);
     draw_bytes(reset, 4);
     for (int64_t row = 0; row < lengths.size(); ++row) {
@@ -100,6 +102,10 @@ struct Problem {
   static const U* or_null(const Array<U>& array) {
     return array.size() > 0 ? array.data() : nullptr;
   }
+  // What stands from so many times H on; null without layer normalisation.
+  const T* part_of_norm(int64_t begin) const {
+    return variant.has_norm ? norm.data() + begin * shape.hidden_size : nullptr;
+  }
   Slots slots_of_call() const {
     return {or_null(lengths), or_null(mask), or_null(reset), variant.repeats_output};
   }
@@ -117,14 +123,15 @@ struct Problem {
 // What a forward pass leaves for a backward one.
 template <class T>
 struct Kept {
-  Array<T> output, gates, cells, hidden;
+  Array<T> output, gates, cells, hidden, normed;
 
   template <class F>
   Kept(const Problem<F>& p, int64_t steps)
       : output(p.slots() * p.shape.output_size()),
         gates(steps * p.columns()),
         cells(steps * p.shape.hidden_size),
-        hidden(p.kHasBackward && p.shape.projection_size > 0 ? steps * p.shape.hidden_size : 0) {}
+        hidden(p.kHasBackward && p.shape.projection_size > 0 ? steps * p.shape.hidden_size : 0),
+        normed(p.variant.has_norm ? steps * (2 * p.columns() + 2) : 0) {}
 };
 
 // `activated`: gates are for the eye, and there is no backward pass.
@@ -145,12 +152,14 @@ void forward(const Problem<F>& p, Kept<T>& kept, bool activated) {
     call.cells = kept.cells.data();
   }
   if (kept.hidden.size() > 0) call.hidden = kept.hidden.data();
+  if (kept.normed.size() > 0) call.normed = kept.normed.data();
   call.slots = p.slots_of_call();
   call.noise = p.noise();
   call.activated = activated;
   lstm_forward(*p.weights, call, p.way.threads);
   Hash hash;
-  for (const Array<T>* result : {&kept.output, &h, &c, &kept.gates, &kept.cells, &kept.hidden}) {
+  for (const Array<T>* result :
+       {&kept.output, &h, &c, &kept.gates, &kept.cells, &kept.hidden, &kept.normed}) {
     hash.add(*result);
   }
   hash.print(p.name(activated ? "gates" : "forward"));
@@ -163,7 +172,7 @@ void backward(const Problem<T>& p, Kept<T>& kept) {
   const Array<T> d_h(p.h0.size(), Numbers::kPlain), d_c(p.states(), Numbers::kPlain);
   Array<T> d_x(p.x.size()), d_w_ih(p.w_ih.size()), d_w_hh(p.w_hh.size()), d_bias(p.columns());
   Array<T> d_h0(p.h0.size()), d_c0(p.states()), d_peephole(p.peephole.size()),
-      d_w_hr(p.w_hr.size());
+      d_w_hr(p.w_hr.size()), d_norm(p.norm.size());
   LstmBackward<T> call{};
   call.shape = s;
   call.go_backwards = p.way.go_backwards;
@@ -186,12 +195,14 @@ void backward(const Problem<T>& p, Kept<T>& kept) {
   call.d_c0 = d_c0.data();
   call.d_peephole = p.variant.has_peephole ? d_peephole.data() : nullptr;
   call.d_w_hr = s.projection_size > 0 ? d_w_hr.data() : nullptr;
+  call.normed = kept.normed.size() > 0 ? kept.normed.data() : nullptr;
+  call.d_norm = p.variant.has_norm ? d_norm.data() : nullptr;
   call.slots = p.slots_of_call();
   call.noise = p.noise();
   lstm_backward(*p.weights, call, p.way.threads);
   Hash hash;
-  for (const Array<T>* result :
-       {&kept.gates, &d_x, &d_w_ih, &d_w_hh, &d_bias, &d_h0, &d_c0, &d_peephole, &d_w_hr}) {
+  for (const Array<T>* result : {&kept.gates, &d_x, &d_w_ih, &d_w_hh, &d_bias, &d_h0, &d_c0,
+                                 &d_peephole, &d_w_hr, &d_norm}) {
     hash.add(*result);
   }
   hash.print(p.name("backward"));
