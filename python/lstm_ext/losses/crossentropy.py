@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import activations
+from .._arrays import check_same_place, is_on_device
 from .._registry import check_number
 from .base import Loss, as_numbers, match_shapes
 
@@ -96,6 +97,7 @@ class CategoricalCrossentropy(_Crossentropy):
     """
 
     def _match(self, y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
+        check_same_place(y_true, "y_true", y_pred, "y_pred")
         true = as_numbers(y_true, "y_true")
         samples = y_pred.shape[:-1]
         if y_pred.shape[-1] != 1 and true.shape in (samples, (*samples, 1)):
@@ -184,8 +186,16 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
         If the shape does not fit, or a number is not whole or no class.
     TypeError
         If y_true does not hold numbers.
+    NotImplementedError
+        If they are on a device: to check the numbers is to wait for it.
     """
+    check_same_place(y_true, "y_true", y_pred, "y_pred")
     given = as_numbers(y_true, "y_true")
+    if is_on_device(given):
+        raise NotImplementedError(
+            "y_true: got class numbers on a CUDA device, which does not have them yet; expected a "
+            "column for each class, with categorical_crossentropy or categorical_accuracy"
+        )
     if given.ndim == y_pred.ndim and given.shape[-1] == 1:
         given = given[..., 0]
     if given.shape != y_pred.shape[:-1]:
@@ -214,7 +224,7 @@ def _is_clipped(p: Array) -> NDArray[np.bool_]:
 
 def _log_softmax(z: Array) -> tuple[Array, Array]:
     """Return log(softmax(z)) and softmax(z) over the last axis."""
-    shifted = z - z.max(axis=-1, keepdims=True, initial=-np.inf)
+    shifted = z - (z.max(axis=-1, keepdims=True) if z.size else 0)
     p = np.exp(shifted)
     total = p.sum(axis=-1, keepdims=True)
     p /= total
