@@ -19,6 +19,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from cuda_support import Split, _Device, emulating, emulation
+from lstm_ext import LSTM, Dense, Dropout, Input, Sequential
 
 waits = 0  # how often the host had to wait for a number or an array
 
@@ -89,7 +90,7 @@ class CupyArray(NDArrayOperatorsMixin):
         self.memory[_inner(key)] = _inner(value)
 
     @property
-    def T(self) -> CupyArray:  # noqa: N802 - CuPy's name
+    def T(self) -> CupyArray:
         return CupyArray(self.memory.T)
 
     @property
@@ -187,3 +188,29 @@ def host(value: Any) -> Any:
 @host.register
 def _(value: CupyArray) -> Any:
     return np.array(value.memory)
+
+
+# ---- what is tried on it ----
+
+B, T, I, H = 6, 4, 3, 5  # noqa: E741 - the names that the equations use
+
+_rng = np.random.default_rng(3)
+X = _rng.standard_normal((B, T, I)).astype(np.float32)
+Y = _rng.standard_normal((B, 1)).astype(np.float32)
+CLASSES = np.eye(3, dtype=np.float32)[_rng.integers(0, 3, B)]
+WEIGHTS = _rng.uniform(0.5, 2, B).astype(np.float32)
+
+
+def make_model(dtype: str = "float32", **compiled: Any) -> Sequential:
+    model = Sequential(
+        [
+            Input((T, I)),
+            LSTM(H, return_sequences=True, seed=1, dtype=dtype),
+            LSTM(H, seed=2, dtype=dtype),
+            Dropout(0.25, seed=3, dtype=dtype),
+            Dense(4, "tanh", seed=4, dtype=dtype),
+            Dense(1, seed=5, dtype=dtype),
+        ]
+    )
+    model.compile(**{"optimizer": "adam", "loss": "mse", **compiled})
+    return model

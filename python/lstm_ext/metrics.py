@@ -18,7 +18,7 @@ from ._registry import (
     serialize,
     snake_case,
 )
-from .losses.base import as_float, as_weights, match_shapes
+from .losses.base import as_float, as_numbers, as_weights, match_shapes
 from .losses.crossentropy import as_labels
 
 __all__ = [
@@ -254,7 +254,7 @@ class AccuracyByShapes(_Compared):
         self._kind: _Compared | None = None
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        kind = self._kind or _accuracy_for(np.shape(y_true), y_pred.shape)
+        kind = self._kind or _accuracy_for(as_numbers(y_true, "y_true").shape, y_pred.shape)
         values = kind._values(y_true, y_pred)
         self._kind = kind
         return values
