@@ -24,6 +24,7 @@ from lstm_ext import (
     interchange,
     losses,
     metrics,
+    optimizers,
     quantization_error,
 )
 from lstm_ext.cuda import availability
@@ -66,6 +67,16 @@ def test_mixed_arrays_in_a_model() -> None:
     model.layers[1].to_device("cpu")
     with pytest.raises(ValueError, match="got layers on the CPU and on a device"):
         model.fit(x, y, verbose=0)
+
+
+def test_an_optimizer_that_was_left_behind() -> None:
+    for put, other in ((np.array, to_device), (to_device, np.array)):
+        optimizer = optimizers.Adam()
+        weights = [np.ones(3, np.float32)]
+        optimizer.apply([put(w) for w in weights], [put(w) for w in weights])
+        with pytest.raises(ValueError, match=r"weights: got arrays on .* to_device moves that"):
+            optimizer.apply([other(w) for w in weights], [other(w) for w in weights])
+        assert optimizer.iterations == 1
 
 
 def test_mixed_arrays_in_losses_and_metrics() -> None:

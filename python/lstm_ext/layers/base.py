@@ -144,6 +144,8 @@ class Layer:
 
     def convert(self, x: ArrayLike) -> Array:
         """Return an input as an array of the kind that the layer takes."""
+        if type(x) is np.ndarray and x.dtype == self._dtype and self._device == "cpu":
+            return x
         return as_numbers(x, "x", self._dtype, self._device)
 
     def build_once(self, input_shape: Shape) -> None:

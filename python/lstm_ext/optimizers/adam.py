@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _cpu
-from .._arrays import is_on_device
 from .._registry import check_number
 from .base import Optimizer
 from .schedules import LearningRateSchedule
@@ -74,7 +73,7 @@ class Adam(Optimizer):
     def _step(self, grads: Sequence[Array], weights: Sequence[Array], rate: float) -> None:
         t = self.iterations + 1
         step_size = rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        if self.amsgrad or any(map(is_on_device, weights)):
+        if self.amsgrad or self._there:
             self._decay(weights, rate)
             self._array_step(grads, weights, step_size)
             return

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import is_on_device, namespace, put, to_host
+from .._arrays import is_on_device, namespace, put
 from .._registry import Configurable, check_number, check_unsupported
 from . import schedules
 from .schedules import LearningRateSchedule
@@ -81,6 +81,7 @@ class Optimizer(Configurable):
         self.iterations = 0
         self._slots: dict[str, list[Array]] = {}
         self._kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] | None = None
+        self._there = False  # whether weights and state are on a device
         self._clipped: list[Array] = []
         self._scratch: list[tuple[Array, ...]] = []
 
@@ -143,6 +144,7 @@ class Optimizer(Configurable):
         if self.clipnorm or self.clipvalue or self.global_clipnorm:
             self._clipped = [np.empty_like(w) for w in weights]
         self._make_scratch(weights)
+        self._there = any(map(is_on_device, weights))
         self._kinds = kinds
 
     def apply(self, grads: Sequence[Array], weights: Sequence[Array]) -> None:
@@ -183,15 +185,23 @@ class Optimizer(Configurable):
             raise ValueError(
                 f"grads: got {len(grads)} for {len(weights)} weights, expected {len(kinds)}"
             )
-        contiguous = True
+        contiguous, there = True, self._there
+        if weights and (type(weights[0]) is not np.ndarray) != there:
+            where = ("the CPU", "a device")
+            raise ValueError(
+                f"weights: got arrays on {where[not there]}, expected them on {where[there]}, where "
+                "the optimizer's state is; to_device moves that"
+            )
         for g, w, (shape, dtype) in zip(grads, weights, kinds, strict=True):
             if g.shape != shape or g.dtype != dtype or w.shape != shape or w.dtype != dtype:
                 raise ValueError(
                     f"grads: got {g.dtype} {g.shape} for a weight of {w.dtype} {w.shape}, "
                     f"expected {dtype} {shape}"
                 )
-            contiguous &= g.flags.carray if type(g) is np.ndarray else _is_contiguous(g)
-        return grads if contiguous else [_contiguous(g) for g in grads]
+            contiguous &= there or g.flags.carray
+        if there:
+            return [namespace(g).ascontiguousarray(g) for g in grads]
+        return grads if contiguous else [np.require(g, requirements=["C", "A"]) for g in grads]
 
     def _clip(self, grads: Sequence[Array]) -> None:
         """Write the clipped gradients to `_clipped`."""
@@ -199,7 +209,7 @@ class Optimizer(Configurable):
             for g, out in zip(grads, self._clipped, strict=True):
                 np.clip(g, -self.clipvalue, self.clipvalue, out=out)
             return
-        if any(map(is_on_device, grads)):
+        if self._there:
             self._clip_norms_on_device(grads)
             return
         squares = [float(np.vdot(g, g)) for g in grads]
@@ -231,8 +241,9 @@ class Optimizer(Configurable):
 
     def to_device(self, device: str) -> None:
         """Move the state to "cpu" or "cuda", its bits unchanged; a model does so with its own."""
-        if self._kinds is None:
+        if self._kinds is None or (device != "cpu") == self._there:
             return
+        self._there = device != "cpu"
         for slot in self._slots.values():
             slot[:] = [put(array, device) for array in slot]
         self._clipped = [put(array, device) for array in self._clipped]
@@ -284,7 +295,7 @@ class Optimizer(Configurable):
         if iterations != int(iterations) or iterations < 0:
             raise ValueError(f"iterations: got {iterations}, expected an integer, not negative")
         for name, array in own.items():
-            array[...] = put(to_host(state[name]), "cuda" if is_on_device(array) else "cpu")
+            array[...] = put(state[name], "cuda" if self._there else "cpu")
         self.iterations = int(iterations)
 
     def get_config(self) -> dict[str, Any]:
@@ -306,12 +317,6 @@ class Optimizer(Configurable):
 def _is_contiguous(array: Array) -> bool:
     flags: Any = array.flags  # NumPy's; CuPy's arrays are always aligned and writable
     return bool(flags.c_contiguous if is_on_device(array) else flags.carray)
-
-
-def _contiguous(array: Array) -> Array:
-    if is_on_device(array):
-        return namespace(array).ascontiguousarray(array)  # type: ignore[no-any-return]
-    return np.require(array, requirements=["C", "A"])
 
 
 def _optional(value: float | None, name: str, *, open_low: bool = False) -> float | None:
