@@ -157,7 +157,7 @@ def strict_cupy() -> types.ModuleType:
 
     functions = {
         name: made(getattr(np, name))
-        for name in ("empty_like", "full", "ones", "stack", "zeros", "ascontiguousarray")
+        for name in ("arange", "empty_like", "full", "ones", "stack", "zeros", "ascontiguousarray")
     }
     functions["empty"] = lambda shape, dtype: CupyArray(np.full(shape, np.nan).astype(dtype))
     attributes = {

@@ -117,6 +117,32 @@ def test_losses(loss: losses.Loss, weights: Array | None) -> None:
     assert_no_slip(host(gradient), slopes, loss.name)
 
 
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_class_numbers(from_logits: bool) -> None:
+    loss = losses.SparseCategoricalCrossentropy(from_logits)
+    pred = np.random.default_rng(1).uniform(0.05, 0.95, CLASSES.shape).astype(np.float32)
+    labels = CLASSES.argmax(axis=-1)
+    expected, slopes = loss.value_and_grad(labels, pred, WEIGHTS)
+    accuracy = metrics.get("sparse_categorical_accuracy")
+    for given in (labels, labels[:, None], labels.astype(np.float32)):
+        device_support.waits = 0
+        value, gradient = loss.value_and_grad(to_device(given), to_device(pred), to_device(WEIGHTS))
+        accuracy.update_state(to_device(given), to_device(pred))
+        assert device_support.waits == 0
+        assert_no_slip(host(value).astype(np.float32), np.array(expected), "value")
+        assert_no_slip(host(gradient), slopes, "slopes")
+    assert accuracy.result() == pytest.approx((pred.argmax(axis=-1) == labels).mean())
+    # No class: an error would have to wait, so the loss is not a number.
+    for wrong in (-1, 3, 0.5):
+        given = labels.astype(np.float32)
+        given[1] = wrong
+        value, gradient = loss.value_and_grad(to_device(given), to_device(pred))
+        assert np.isnan(host(value)) and np.isnan(host(gradient)[1]).all()
+        assert np.isfinite(host(gradient)[[0, *range(2, B)]]).all()
+    with pytest.raises(ValueError, match=r"y_true: got shape \(6, 3\), expected class numbers of"):
+        loss(to_device(CLASSES), to_device(pred))
+
+
 @pytest.mark.parametrize("name", sorted(activations._ACTIVATIONS))
 def test_activations(name: str) -> None:
     activation = activations.get(name)
@@ -156,14 +182,18 @@ def test_a_step_waits_for_nothing() -> None:
     assert waits[0] == waits[1] <= 4
 
 
-def test_validation_classes_and_weights() -> None:
+@pytest.mark.parametrize("labels", [False, True])
+def test_validation_classes_and_weights(labels: bool) -> None:
+    wanted = CLASSES.argmax(axis=-1) if labels else CLASSES
+    loss = f"{'sparse_' * labels}categorical_crossentropy"
+
     def run(put: Callable[[Array], Any], target: str) -> dict[str, list[float]]:
         model = Sequential([Input((T, I)), LSTM(H, seed=1), Dense(3, "softmax", seed=2)])
-        model.compile("sgd", "categorical_crossentropy", ["accuracy"])
+        model.compile("sgd", loss, ["accuracy"])
         model.to_device(target)
         set_random_seed(1)
         options = {"verbose": 0, "epochs": 2, "batch_size": 2}
-        x, y = put(X), put(CLASSES)
+        x, y = put(X), put(wanted)
         first = model.fit(x, y, validation_split=0.5, class_weight={0: 2.0}, **options).history
         weighted = model.fit(x, y, sample_weight=put(WEIGHTS), **options).history
         return {**first, **{f"weighted_{k}": v for k, v in weighted.items()},

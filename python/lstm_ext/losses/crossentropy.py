@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import activations
-from .._arrays import check_same_place, is_on_device
+from .._arrays import check_same_place, is_on_device, namespace
 from .._registry import check_number
 from .base import Loss, as_numbers, match_shapes
 
@@ -144,6 +144,7 @@ class SparseCategoricalCrossentropy(Loss):
     ) -> None:
         super().__init__(reduction, name, **unsupported)
         self.from_logits = bool(from_logits)
+        self._dense = CategoricalCrossentropy(self.from_logits)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""
@@ -153,6 +154,8 @@ class SparseCategoricalCrossentropy(Loss):
         return as_labels(y_true, y_pred), y_pred
 
     def _values_and_slopes(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+        if is_on_device(y_pred):
+            return self._dense._values_and_slopes(_one_hot(y_true, y_pred), y_pred)
         at = y_true[..., None]
         if self.from_logits:
             log_p, slopes = _log_softmax(y_pred)
@@ -186,16 +189,13 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
         If the shape does not fit, or a number is not whole or no class.
     TypeError
         If y_true does not hold numbers.
-    NotImplementedError
-        If they are on a device: to check the numbers is to wait for it.
+
+    Notes
+    -----
+    On a device the numbers stay as they are: to look at them is to wait for it.
     """
     check_same_place(y_true, "y_true", y_pred, "y_pred")
     given = as_numbers(y_true, "y_true")
-    if is_on_device(given):
-        raise NotImplementedError(
-            "y_true: got class numbers on a CUDA device, which does not have them yet; expected a "
-            "column for each class, with categorical_crossentropy or categorical_accuracy"
-        )
     if given.ndim == y_pred.ndim and given.shape[-1] == 1:
         given = given[..., 0]
     if given.shape != y_pred.shape[:-1]:
@@ -203,6 +203,8 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
             f"y_true: got shape {given.shape}, expected class numbers of shape "
             f"{y_pred.shape[:-1]} for y_pred {y_pred.shape}"
         )
+    if is_on_device(given):
+        return given
     classes = y_pred.shape[-1]
     # Compared before the conversion, which would wrap what is too large and cut what is not whole.
     if given.size and not (given.min() >= 0 and given.max() < classes):
@@ -214,6 +216,16 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
     if given.dtype.kind == "f" and (labels != given).any():
         raise ValueError("y_true: got numbers that are not whole, expected class numbers")
     return labels
+
+
+def _one_hot(labels: Array, y_pred: Array) -> Array:
+    """Return ones where the class is, of the shape of y_pred; NaN in rows whose number is none."""
+    hot: Array = (labels[..., None] == namespace(y_pred).arange(y_pred.shape[-1])).astype(
+        y_pred.dtype
+    )
+    with np.errstate(invalid="ignore"):
+        hot /= hot.sum(axis=-1, keepdims=True)
+    return hot
 
 
 def _is_clipped(p: Array) -> NDArray[np.bool_]:

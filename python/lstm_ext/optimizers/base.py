@@ -189,8 +189,8 @@ class Optimizer(Configurable):
         if weights and (type(weights[0]) is not np.ndarray) != there:
             where = ("the CPU", "a device")
             raise ValueError(
-                f"weights: got arrays on {where[not there]}, expected them on {where[there]}, where "
-                "the optimizer's state is; to_device moves that"
+                f"weights: got arrays on {where[not there]}, expected {where[there]}, where the "
+                "state of the optimizer is; to_device moves that"
             )
         for g, w, (shape, dtype) in zip(grads, weights, kinds, strict=True):
             if g.shape != shape or g.dtype != dtype or w.shape != shape or w.dtype != dtype:
