@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from support import ISAS
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let lstm_ext find a CUDA device, which is pretended."""
+    from device_support import pretended_device  # which compiles the emulator
+
+    with pretended_device(monkeypatch):
+        yield
 
 
 @pytest.fixture(params=ISAS)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _cpu
+from ._arrays import is_on_device, namespace
 
 __all__ = [
     "Activation",
@@ -89,7 +90,7 @@ class Activation:
 
 
 def _as_float(z: ArrayLike) -> Array:
-    array = np.asarray(z)
+    array: Array = z if is_on_device(z) else np.asarray(z)  # type: ignore[assignment]
     if array.dtype.kind not in "fiub":
         raise TypeError(f"z: got an array of {array.dtype}, expected real numbers")
     wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
@@ -98,8 +99,19 @@ def _as_float(z: ArrayLike) -> Array:
 
 def _native(name: str, z: Array) -> Array:
     """Return the cell's own sigmoid or tanh: the same bits with every instruction set with FMA."""
+    if type(z) is not np.ndarray:
+        return _on_device(name, z)
     y = np.empty(z.shape, z.dtype)
     _cpu.activate(name, (z if z.flags.aligned else z.copy()).ravel(), y.ravel())
+    return y
+
+
+def _on_device(name: str, z: Array) -> Array:
+    if name == "tanh":
+        y: Array = np.tanh(z)
+    else:
+        small = np.exp(-np.abs(z))  # which cannot overflow
+        y = np.where(z >= 0, 1, small) / (1 + small)
     return y
 
 
@@ -189,7 +201,7 @@ def _normal_density(z: Array) -> Array:
 
 
 def _normal_distribution(z: Array) -> Array:
-    points, values = _normal_table(z.dtype)
+    points, values = (namespace(z).asarray(part) for part in _normal_table(z.dtype))
     inside = np.clip(np.nan_to_num(z), -_NORMAL_LIMIT, _NORMAL_LIMIT)
     nearest = np.rint((inside + _NORMAL_LIMIT) * (1 / _NORMAL_STEP)).astype(np.intp)
     p = points[nearest]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import is_on_device, total
 from ._registry import (
     Configurable,
     by_name,
@@ -17,7 +18,7 @@ from ._registry import (
     serialize,
     snake_case,
 )
-from .losses.base import as_float, as_weights, match_shapes
+from .losses.base import as_float, as_numbers, as_weights, match_shapes
 from .losses.crossentropy import as_labels
 
 __all__ = [
@@ -74,12 +75,13 @@ class Metric(Configurable):
 
     def result(self) -> float:
         """Return the value over everything taken in; 0 if nothing was."""
-        return self._total / self._count if self._count else 0.0
+        # On a device these are arrays there, and here is where they are waited for.
+        return float(self._total / self._count) if self._count else 0.0
 
     def reset_state(self) -> None:
         """Forget everything taken in."""
-        self._total = 0.0
-        self._count = 0.0
+        self._total: Any = 0.0
+        self._count: Any = 0.0
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal metric."""
@@ -92,13 +94,13 @@ class Metric(Configurable):
         samples = len(values) if values.ndim else 1
         share = samples / values.size
         if sample_weight is None:
-            self._total += float(values.sum(dtype=np.float64)) * share
+            self._total += _number(values.sum(dtype=np.float64)) * share
             self._count += samples
         else:
             values = values.astype(np.float64)
             weights = as_weights(sample_weight, values)
-            self._total += float((values * weights).sum()) * share
-            self._count += float(weights.sum()) * share
+            self._total += total(values * weights) * share
+            self._count += total(weights) * share
 
     def __repr__(self) -> str:
         return f"<metric {self.name}: {self.result():.6g}>"
@@ -109,10 +111,11 @@ class Mean(Metric):
 
     def update_state(self, values: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
         """Take in a number, or an array with samples along its first axis."""
-        self._add(np.asarray(values, np.float64), sample_weight)
+        numbers: Any = values if is_on_device(values) else np.asarray(values, np.float64)
+        self._add(numbers, sample_weight)
 
-    def update(self, value: float, weight: float = 1.0) -> None:
-        """Take in one number that stands for `weight` samples."""
+    def update(self, value: Any, weight: float = 1.0) -> None:
+        """Take in one number, perhaps an array without axes on a device, of `weight` samples."""
         self._total += value * weight
         self._count += weight
 
@@ -150,7 +153,8 @@ class MeanSquaredError(_Compared):
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
-        return np.asarray(np.square(pred - true))
+        values: Array = np.square(pred - true)
+        return values
 
 
 class RootMeanSquaredError(MeanSquaredError):
@@ -171,7 +175,8 @@ class MeanAbsoluteError(_Compared):
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
-        return np.asarray(np.abs(pred - true))
+        values: Array = np.abs(pred - true)
+        return values
 
 
 class Accuracy(_Compared):
@@ -184,7 +189,8 @@ class Accuracy(_Compared):
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
-        return np.asarray(pred == true)
+        values: Array = pred == true
+        return values
 
 
 class BinaryAccuracy(_Compared):
@@ -205,7 +211,8 @@ class BinaryAccuracy(_Compared):
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
-        return np.asarray((pred > self.threshold) == true)
+        values: Array = (pred > self.threshold) == true
+        return values
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal metric."""
@@ -219,7 +226,8 @@ class CategoricalAccuracy(_Compared):
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
         true, pred = match_shapes(y_true, y_pred)
-        return np.asarray(true.argmax(axis=-1) == pred.argmax(axis=-1))
+        values: Array = true.argmax(axis=-1) == pred.argmax(axis=-1)
+        return values
 
 
 class SparseCategoricalAccuracy(_Compared):
@@ -228,7 +236,8 @@ class SparseCategoricalAccuracy(_Compared):
     larger_is_better = True
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        return np.asarray(as_labels(y_true, y_pred) == y_pred.argmax(axis=-1))
+        values: Array = as_labels(y_true, y_pred) == y_pred.argmax(axis=-1)
+        return values
 
 
 class AccuracyByShapes(_Compared):
@@ -245,10 +254,15 @@ class AccuracyByShapes(_Compared):
         self._kind: _Compared | None = None
 
     def _values(self, y_true: ArrayLike, y_pred: Array) -> Array:
-        kind = self._kind or _accuracy_for(np.shape(y_true), y_pred.shape)
+        kind = self._kind or _accuracy_for(as_numbers(y_true, "y_true").shape, y_pred.shape)
         values = kind._values(y_true, y_pred)
         self._kind = kind
         return values
+
+
+def _number(value: Any) -> Any:
+    """Return a NumPy number as a float; one on a device stays, so that nothing waits for it."""
+    return value if is_on_device(value) else float(value)
 
 
 def _accuracy_for(true: tuple[int, ...], pred: tuple[int, ...]) -> _Compared:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import require_cpu
 from .layers import LSTM, Bidirectional
 from .models import Sequential
 from .models.sequential import lstm_layers
@@ -69,6 +70,7 @@ def quantization_error(
     layers = lstm_layers(model.layers if isinstance(model, Sequential) else [model])
     if not layers:
         raise ValueError(f"model: {model.name} has no LSTM, expected at least one")
+    require_cpu(layers, "quantization_error")
     if weights_dtype is None:
         small = {layer.weights_dtype for layer in layers} - {"float32", "float64"}
         if len(small) != 1:

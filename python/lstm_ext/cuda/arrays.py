@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Kind", "as_device_array", "current", "kind_of"]
+__all__ = ["Kind", "as_device_array", "current", "dtype_name", "kind_of", "to_cupy"]
 
 _DTYPES = ("float32", "float64", "bfloat16")
 _CUDA_DEVICES = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
@@ -66,7 +66,7 @@ def kind_of(x: Any, cupy: Any) -> Kind:
     TypeError
         If it is not an array on a CUDA device, of float32, float64 or bfloat16.
     """
-    array = _to_cupy(x, "x", cupy)
+    array = to_cupy(x, "x", cupy)
     name = dtype_name(x) or dtype_name(array)
     if name not in _DTYPES:
         raise TypeError(f"x: got an array of {name}, expected {', '.join(_DTYPES)}")
@@ -100,7 +100,7 @@ def as_device_array(
     TypeError, ValueError
         If it is not so; the message names it, what came and what was expected.
     """
-    array = _to_cupy(value, name, kind.cupy)
+    array = to_cupy(value, name, kind.cupy)
     expected = kind.computed.name if computed else kind.dtype
     found = dtype_name(value) or dtype_name(array)
     if found != expected:
@@ -117,7 +117,7 @@ def as_device_array(
     return array
 
 
-def _to_cupy(value: Any, name: str, cupy: Any) -> Any:
+def to_cupy(value: Any, name: str, cupy: Any) -> Any:
     """Return a CuPy array over the same memory; bfloat16 as uint16."""
     if isinstance(value, np.ndarray) and not isinstance(value, cupy.ndarray):
         raise TypeError(

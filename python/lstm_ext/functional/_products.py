@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _cpu
 from .._arguments import as_float_array, as_thread_limit
+from .._arrays import namespace
 
 __all__ = ["matmul", "product"]
 
@@ -69,8 +70,12 @@ def matmul(
 def product(a: Array, b: Array, bias: Array | None = None, threads: int = 0) -> Array:
     """Return what `matmul` returns for arguments that are known to be right.
 
-    For layers: checking them takes as long as a small product.
+    For layers: checking them takes as long as a small product. Of arrays on a device it is CuPy's
+    product, whose order of additions is cuBLAS's.
     """
+    if type(a) is not np.ndarray:
+        result: Array = namespace(a).matmul(a, b)
+        return result if bias is None else np.add(result, bias, out=result)
     out = np.empty((a.shape[0], b.shape[1]), a.dtype)
     _cpu.matmul(a, b, bias, out, threads)
     return out

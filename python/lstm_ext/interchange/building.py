@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import require_cpu
 from ..layers import LSTM, Bidirectional, Dense, Embedding, Layer
 from ..models import Sequential
 from ..models.saving import nothing_drawn
@@ -202,12 +203,16 @@ def as_layers(model: Any, writer: str) -> list[Layer]:
         If it is neither.
     ValueError
         If it has no weights yet.
+    NotImplementedError
+        If it is on a device.
     """
     if not isinstance(model, (Layer, Sequential)):
         raise TypeError(f"{writer}: got {type(model).__name__}, expected a layer or a Sequential")
     if not model.built:
         raise ValueError(f"{writer}: {model.name} is not built; build or call it first")
-    return [model] if isinstance(model, Layer) else model.layers
+    layers = [model] if isinstance(model, Layer) else model.layers
+    require_cpu(layers, writer)
+    return layers
 
 
 @contextmanager

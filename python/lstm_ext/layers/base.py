@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_numbers, check_device, is_on_device, put, to_host
 from .._registry import check_unsupported, snake_case
 
 __all__ = ["Layer"]
@@ -49,6 +50,8 @@ class Layer:
         The shape of one sample; for the first layer of a model, in place of an `Input`.
     input_dim : int, optional
         Short for ``input_shape=(input_dim,)``.
+    device : "cpu" or "cuda"
+        Where the weights are and the layer computes; see `to_device`.
     """
 
     #: Classes by name, for `from_config` of a model; filled as subclasses are defined.
@@ -56,6 +59,11 @@ class Layer:
 
     #: Whether the layer takes a mask, (B, T) bools that say which steps count, or lets one pass.
     supports_masking: ClassVar[bool] = False
+
+    #: Whether the layer can be on a CUDA device.
+    supports_cuda: ClassVar[bool] = False
+
+    _device = "cpu"
 
     def __init_subclass__(cls) -> None:
         Layer.classes[cls.__name__] = cls
@@ -68,6 +76,7 @@ class Layer:
         trainable: bool = True,
         input_shape: Sequence[int | None] | None = None,
         input_dim: int | None = None,
+        device: str | None = None,
         **unsupported: Any,
     ) -> None:
         check_unsupported(type(self).__name__, unsupported, _UNSUPPORTED)
@@ -81,6 +90,8 @@ class Layer:
         self.input_shape = None if input_shape is None else (None, *check_shape(input_shape))
         self.built = False
         self._weights: dict[str, Array] = {}
+        self._device = check_device(device)
+        Layer.check_on(self, self._device)
 
     @property
     def dtype(self) -> str:
@@ -133,7 +144,9 @@ class Layer:
 
     def convert(self, x: ArrayLike) -> Array:
         """Return an input as an array of the kind that the layer takes."""
-        return as_numbers(x, "x", self._dtype)
+        if type(x) is np.ndarray and x.dtype == self._dtype and self._device == "cpu":
+            return x
+        return as_numbers(x, "x", self._dtype, self._device)
 
     def build_once(self, input_shape: Shape) -> None:
         """Build the layer if that has not been done, by whichever thread comes first."""
@@ -147,17 +160,59 @@ class Layer:
         """The layers of which this one is made, if it is."""
         return []
 
+    # ---- devices ----
+
+    @property
+    def device(self) -> str:
+        """Where the weights are, "cpu" or "cuda"."""
+        return self._device
+
+    def to_device(self, device: str) -> Layer:
+        """Move the weights, and what else the layer keeps, to "cpu" or "cuda"; return the layer.
+
+        Their bits stay the same. A layer on a device takes arrays there and gives such of CuPy; it
+        waits for nothing. On the CPU it takes those of NumPy.
+
+        Raises
+        ------
+        RuntimeError
+            If CUDA is not available, with the reason; the layer stays where it is, as below.
+        NotImplementedError
+            If the layer has something that is not there on CUDA devices yet.
+        ValueError
+            If `device` is another.
+        """
+        target = check_device(device)
+        self.check_on(target)
+        with changing:
+            self._move(target)
+        self.weights_changed()
+        return self
+
+    def check_on(self, device: str) -> None:
+        """Raise a NotImplementedError if the layer cannot be on that device."""
+        if device != "cpu" and not self.supports_cuda:
+            raise NotImplementedError(
+                f"{self.name}: got the device {device!r}, but a {type(self).__name__} runs on the "
+                "CPU alone"
+            )
+
+    def _move(self, device: str) -> None:
+        self._weights = {name: put(w, device) for name, w in self._weights.items()}
+        self._device = device
+
     # ---- weights ----
 
     def _add_weight(self, name: str, value: Array) -> None:
-        self._weights[name] = np.ascontiguousarray(value, self._dtype)
+        # Made on the CPU for any device, so that a seed gives the same weights.
+        self._weights[name] = put(np.ascontiguousarray(value, self._dtype), self._device)
 
     def weights_changed(self) -> None:
         """Drop whatever was derived from the weights: they were changed in place."""
 
     @property
     def weights(self) -> list[Array]:
-        """The weights themselves, in order. Change them with `set_weights`."""
+        """The weights themselves, in order; on a device copies. Change them with `set_weights`."""
         return [_read_only(w) for w in self._weights.values()]
 
     @property
@@ -171,11 +226,11 @@ class Layer:
         return list(self._weights)
 
     def get_weights(self) -> list[Array]:
-        """Return copies of the weights, in order."""
-        return [w.copy() for w in self._weights.values()]
+        """Return copies of the weights, in order: NumPy's, wherever the layer is."""
+        return [to_host(w) if is_on_device(w) else w.copy() for w in self._weights.values()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Copy `weights` in, in order.
+        """Copy `weights` in, in order: NumPy's, or where the layer is on a device those there too.
 
         Raises
         ------
@@ -185,7 +240,7 @@ class Layer:
         """
         values = self.check_weights(weights)
         for own, value in zip(self._weights.values(), values, strict=True):
-            own[...] = value
+            own[...] = put(value, self._device)
         self.weights_changed()
 
     def check_weights(self, weights: Sequence[ArrayLike]) -> list[Array]:
@@ -199,7 +254,8 @@ class Layer:
             )
         values = []
         for (name, own), given in zip(self._weights.items(), weights, strict=True):
-            value = as_numbers(given, f"{self.name}/{name}", self._dtype)
+            device = self._device if is_on_device(given) else "cpu"
+            value = as_numbers(given, f"{self.name}/{name}", self._dtype, device)
             if value.shape != own.shape:
                 raise ValueError(
                     f"{self.name}/{name}: got shape {value.shape}, expected {own.shape}"
@@ -258,42 +314,6 @@ class Weight:
         if layer.built and self._name not in weights:
             raise ValueError(f"{self._name}: {layer.name} has none; it has {', '.join(weights)}")
         layer.set_weights([value if name == self._name else w for name, w in weights.items()])
-
-
-def as_numbers(value: ArrayLike, name: str, dtype: np.dtype[Any] | None) -> Array:
-    """Return `value` as an array of `dtype`, converting numbers as Keras does.
-
-    With a dtype of None, its own is kept.
-
-    Raises
-    ------
-    TypeError
-        If it does not hold real numbers.
-    ValueError
-        If it is ragged.
-    """
-    if type(value) is np.ndarray and value.dtype == dtype:
-        return value
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected an array of numbers, got {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: got an array of {array.dtype}, expected real numbers")
-    return array if dtype is None else array.astype(dtype)
-
-
-def as_mask(value: ArrayLike | None, name: str = "mask") -> Array | None:
-    """Return a mask as an array of bools, converting numbers as Keras does.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it does not hold numbers, or is ragged.
-    """
-    if value is None or (type(value) is np.ndarray and value.dtype == np.bool_):
-        return value
-    return as_numbers(value, name, np.dtype(np.bool_))
 
 
 def check_size(value: Any, name: str) -> int:
@@ -367,6 +387,8 @@ def _check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _read_only(array: Array) -> Array:
+    if is_on_device(array):
+        return array.copy()  # there is no read-only array there
     view = array.view()
     view.flags.writeable = False
     return view

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import functional
+from .._arrays import as_numbers, require_cpu
 from .._registry import check_unsupported, serialize
-from .base import Layer, LayerBackward, Shape, as_numbers
+from .base import Layer, LayerBackward, Shape
 from .lstm import LSTM
 from .lstm_run import check_call
 from .lstm_state import State, describe
@@ -72,6 +73,7 @@ class Bidirectional(Layer):
         if merge_mode not in MERGE_MODES:
             expected = ", ".join(map(repr, MERGE_MODES))
             raise ValueError(f"merge_mode: got {merge_mode!r}, expected one of {expected}")
+        require_cpu([layer, backward_layer or layer], "Bidirectional")
         if dtype not in (None, layer.dtype):
             raise ValueError(f"dtype: got {dtype!r}, expected {layer.dtype!r} as of the layer")
         if layer.input_shape is not None:

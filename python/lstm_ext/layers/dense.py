@@ -31,7 +31,7 @@ _UNSUPPORTED = {
 class Dense(Layer):
     """activation(x @ kernel + bias) over the last axis.
 
-    A row's result is the same to the last bit for any batch around it.
+    A row's result is the same to the last bit for any batch around it, on the CPU.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ class Dense(Layer):
     """
 
     supports_masking = True
+    supports_cuda = True
 
     kernel = Weight("The weights, (I, units); read-only.")
     bias = Weight("The bias, (units,), read-only; None without `use_bias`.")
@@ -107,7 +108,7 @@ class Dense(Layer):
             if self.trainable:
                 grads.append(product(rows.T, dz))
                 if self.use_bias:
-                    grads.append(np.add.reduce(dz, 0))
+                    grads.append(np.add.reduce(dz, 0) if type(dz) is np.ndarray else dz.sum(axis=0))
             if not need_x:
                 return None, grads
             return product(dz, self._weights["kernel"].T).reshape(x.shape), grads
@@ -119,7 +120,7 @@ class Dense(Layer):
         if x.ndim < 2 or x.shape[-1] != input_size:
             raise ValueError(f"x: got shape {x.shape}, expected (batch, ..., {input_size})")
         rows = x if x.ndim == 2 else x.reshape(-1, input_size)
-        return rows if rows.flags.aligned else rows.copy()
+        return rows if type(rows) is not np.ndarray or rows.flags.aligned else rows.copy()
 
     def _linear(self, rows: Array) -> Array:
         return product(rows, self._weights["kernel"], self._weights.get("bias"))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
+from .._arrays import put
 from .base import Layer, LayerBackward, Shape, check_rate
 
 __all__ = ["Dropout", "dropout_factors"]
@@ -34,6 +35,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    supports_cuda = True
 
     def __init__(
         self,
@@ -69,7 +71,9 @@ class Dropout(Layer):
         if len(shape) != x.ndim:
             raise ValueError(f"noise_shape: got {shape}, expected {x.ndim} axes for x {x.shape}")
         sizes = [x.shape[i] if size is None else size for i, size in enumerate(shape)]
-        return dropout_factors(self._generator or random.generator(), sizes, self.rate, x.dtype)
+        generator = self._generator or random.generator()
+        # Drawn on the CPU for any device, so that a seed gives the same mask.
+        return put(dropout_factors(generator, sizes, self.rate, x.dtype), self._device)  # type: ignore[no-any-return]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import initializers
+from .._arrays import as_numbers
 from .._registry import check_unsupported, serialize
-from .base import Layer, LayerBackward, Shape, Weight, as_numbers, check_size
+from .base import Layer, LayerBackward, Shape, Weight, check_size
 
 __all__ = ["Embedding"]
 

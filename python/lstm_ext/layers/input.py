@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_numbers
 from .._registry import check_unsupported
-from .base import Layer, Shape, as_numbers, check_shape, check_size
+from .base import Layer, Shape, check_shape, check_size
 
 __all__ = ["Input"]
 
@@ -33,6 +34,8 @@ class Input(Layer):
         With the batch; in place of `shape` and `batch_size`.
     name : str, optional
     """
+
+    supports_cuda = True
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Input(Layer):
 
     def convert(self, x: ArrayLike) -> NDArray[Any]:
         """Return samples as an array, of the dtype if there is one."""
-        return as_numbers(x, "x", self._input_dtype)
+        return as_numbers(x, "x", self._input_dtype, self._device)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a declaration like this one."""

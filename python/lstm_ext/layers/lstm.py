@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import functional, initializers, random
+from .._arrays import require_cpu
 from .._registry import check_unsupported, serialize
 from ..streaming import ModelStream, Stream
-from .base import Layer, LayerBackward, Shape, Weight, check_rate, check_size, last_axis
+from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
+from .lstm_device import OnDevice
 from .lstm_run import Called, Results, for_layer, run, run_vjp
-from .lstm_state import Stateful
+from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 
 __all__ = ["LSTM"]
@@ -35,7 +37,7 @@ _UNSUPPORTED = {
 _NOISE_SEED = 2**32
 
 
-class LSTM(Weighted, Stateful, Called, Layer):
+class LSTM(Weighted, Stateful, Called, OnDevice):
     """Long short-term memory, as Keras's layer of that name, with what else LSTMs are known for.
 
     Shapes below use B, T, I, H and P for batch size, sequence length, input size, units and size of
@@ -93,14 +95,14 @@ class LSTM(Weighted, Stateful, Called, Layer):
     seed : int, optional
         Seeds the initializers that have no seed of their own, and what training draws.
     **options
-        `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
+        `name`, `dtype`, `trainable`, `input_shape` and `device`, as of every layer.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not what it should be.
     NotImplementedError
-        If it is one of Keras's that is not there yet.
+        If it is one of Keras's that is not there yet, or not on the device.
     """
 
     supports_masking = True
@@ -181,6 +183,7 @@ class LSTM(Weighted, Stateful, Called, Layer):
         self.unroll, self.use_cudnn = bool(unroll), use_cudnn
         self.seed = seed
         self._generator = None if seed is None else random.generator(_noise_seed(seed))
+        self.check_on(self._device)
 
     @property
     def output_size(self) -> int:
@@ -254,6 +257,18 @@ class LSTM(Weighted, Stateful, Called, Layer):
         """
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
+            if self._device != "cpu":  # where weights are never packed
+                given = {
+                    "mask": mask,
+                    "lengths": lengths,
+                    "reset": reset,
+                    "return_gates": return_gates,
+                }
+                on_device, _ = self._run_on_device(
+                    x, self._states(x, initial_state), training, given
+                )
+                self._keep(on_device.states)
+                return self._several(on_device, False) if self.return_state else on_device.output
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training or return_gates):
             # The straight way: a small call takes a few microseconds.
@@ -297,6 +312,13 @@ class LSTM(Weighted, Stateful, Called, Layer):
         reset: ArrayLike | None = None,
     ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
+        if self._device != "cpu":
+            given = {"mask": mask, "lengths": lengths, "reset": reset}
+            results, back = self._run_on_device(
+                x, self._states(x, initial_state), training, given, keep=True
+            )
+            assert back is not None
+            return self._ended(results.output, results.states, back)
         packed = self._full()
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training and self._is_noisy):
@@ -311,6 +333,11 @@ class LSTM(Weighted, Stateful, Called, Layer):
             call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
             call = self._with_noise(call, packed) if training else call
             (output, states, _), pull_back = run_vjp(packed, call)
+        return self._ended(output, states, pull_back)
+
+    def _ended(
+        self, output: Array, states: list[State], pull_back: LayerBackward
+    ) -> tuple[Array, LayerBackward]:
         if self.stateful:
             self._keep(states)
         if self.trainable:
@@ -326,7 +353,10 @@ class LSTM(Weighted, Stateful, Called, Layer):
         ------
         ValueError
             If the layer is not built, or reads its sequences backwards.
+        NotImplementedError
+            If it is on a device.
         """
+        require_cpu([self], "stream")
         if not self.built:
             raise ValueError(
                 f"{self.name}: stream before the layer is built; build or call it first"

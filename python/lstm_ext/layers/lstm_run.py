@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import functional, random
+from .._arrays import as_mask
 from ..variants import Cell, Gates, Noise
-from .base import as_mask
 from .dropout import dropout_factors
 from .lstm_weights import gradients_in_order
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import as_numbers
+from .._arrays import as_numbers
 
 __all__ = ["State", "Stateful", "describe"]
 
@@ -23,6 +23,7 @@ class Stateful:
     num_layers: int
     stateful: bool
     _dtype: np.dtype[Any]
+    _device: str
     _state: list[State] | None = None
 
     @property
@@ -62,23 +63,24 @@ class Stateful:
 
     def _as_states(self, given: Sequence[Any]) -> list[State]:
         if self.num_layers == 1:
-            return [_as_state(given, "initial_state", self._dtype)]
+            return [_as_state(given, "initial_state", self._dtype, self._device)]
         if not isinstance(given, (tuple, list)) or len(given) != self.num_layers:
             raise ValueError(
                 f"initial_state: got {describe(given)}, expected a list of {self.num_layers} "
                 "pairs (h, c)"
             )
         return [
-            _as_state(pair, f"initial_state[{index}]", self._dtype)
+            _as_state(pair, f"initial_state[{index}]", self._dtype, self._device)
             for index, pair in enumerate(given)
         ]
 
 
-def _as_state(given: Any, name: str, dtype: np.dtype[Any]) -> State:
+def _as_state(given: Any, name: str, dtype: np.dtype[Any], device: str) -> State:
     """Return a pair (h, c) of arrays of the dtype, or raise a ValueError that names it."""
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{name}: got {describe(given)}, expected a pair (h, c)")
-    return as_numbers(given[0], f"{name}[0]", dtype), as_numbers(given[1], f"{name}[1]", dtype)
+    h, c = (as_numbers(given[i], f"{name}[{i}]", dtype, device) for i in (0, 1))
+    return h, c
 
 
 def _copies(states: Sequence[State]) -> list[State]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import functional, initializers
 from .._arguments import as_weights_dtype
+from .._arrays import require_cpu
 from ..variants import Cell, LayerNorm
 from .base import changing, check_size
 
@@ -122,7 +123,7 @@ class Weighted:
     _dtype: np.dtype[Any]
     _weights: dict[str, Array]
     _weights_dtype: str | None
-    _packed: Packed | None = None
+    _packed: Packed | None = None  # always None on a device
     _pack_options: list[tuple[list[Array], dict[str, Any]]] | None = None
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
@@ -172,6 +173,8 @@ class Weighted:
     @weights_dtype.setter
     def weights_dtype(self, value: str | None) -> None:
         chosen = self._as_weights_dtype(value)
+        if chosen:
+            require_cpu([self], "weights_dtype")
         with changing:
             self._weights_dtype = chosen
             self._packed = None

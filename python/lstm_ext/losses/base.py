@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import check_same_place, is_on_device, total
 from .._registry import Configurable, check_unsupported, snake_case
 
 __all__ = ["Loss", "apply_mask", "as_float", "as_numbers", "as_weights", "match_shapes"]
@@ -62,6 +63,9 @@ class Loss(Configurable):
     ) -> Any:
         """Return the loss: a float, or with reduction "none" one value a sample.
 
+        Arrays of CuPy are taken too, all of them or none. The loss is then one there, without axes,
+        and nothing waits for it.
+
         Parameters
         ----------
         y_true : array of numbers
@@ -84,12 +88,12 @@ class Loss(Configurable):
             values = values * weights
         if self.reduction in ("none", None):
             return values
-        return float(values.sum()) * self._scale(values, weights)
+        return total(values) * self._scale(values, weights)
 
     def value_and_grad(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, Array]:
-        """Return the loss and its gradient with respect to `y_pred`, of its shape.
+    ) -> tuple[Any, Array]:
+        """Return the loss, as a call does, and its gradient with respect to `y_pred`, of its shape.
 
         Raises
         ------
@@ -109,18 +113,20 @@ class Loss(Configurable):
             scale = self._scale(values, weights)
             values = values * weights
             slopes *= (weights * scale)[..., None]
-        return float(values.sum()) * scale, slopes.reshape(given.shape)
+        return total(values) * scale, slopes.reshape(given.shape)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""
         return {"reduction": self.reduction, "name": self.name}
 
-    def _scale(self, values: Array, weights: Array | None) -> float:
+    def _scale(self, values: Array, weights: Array | None) -> Any:
         """Return what the sum of the values is multiplied by; 0 in place of 1 / 0."""
         if self.reduction == "sum":
             return 1.0
         if self.reduction == "mean_with_sample_weight" and weights is not None:
-            divisor = float(weights.sum())
+            divisor = total(weights)
+            if is_on_device(weights):
+                return np.where(divisor != 0, 1 / divisor, 0)
         else:
             divisor = float(values.size)
         return 1 / divisor if divisor else 0.0
@@ -147,7 +153,7 @@ def as_float(value: ArrayLike, name: str) -> Array:
 def as_numbers(value: ArrayLike, name: str) -> Array:
     """Return an array of real numbers, or raise a TypeError or ValueError that names it."""
     try:
-        array = np.asarray(value)
+        array: Array = value if is_on_device(value) else np.asarray(value)  # type: ignore[assignment]
     except ValueError as error:
         raise ValueError(f"{name}: expected an array of numbers, got {error}") from None
     if array.dtype.kind not in "fiub":
@@ -168,6 +174,8 @@ def match_shapes(y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
     TypeError
         If y_true does not hold numbers.
     """
+    if type(y_true) is not type(y_pred):
+        check_same_place(y_true, "y_true", y_pred, "y_pred")
     true = y_true if type(y_true) is np.ndarray else as_numbers(y_true, "y_true")
     if true.dtype != y_pred.dtype:
         true = as_numbers(true, "y_true").astype(y_pred.dtype)
@@ -182,6 +190,7 @@ def match_shapes(y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
 
 def as_weights(sample_weight: ArrayLike, values: Array) -> Array:
     """Return the weight of every value."""
+    check_same_place(sample_weight, "sample_weight", values, "y_pred")
     weights = as_numbers(sample_weight, "sample_weight").astype(values.dtype)
     if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]

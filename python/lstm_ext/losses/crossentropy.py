@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import activations
+from .._arrays import check_same_place, is_on_device, namespace
 from .._registry import check_number
 from .base import Loss, as_numbers, match_shapes
 
@@ -96,6 +97,7 @@ class CategoricalCrossentropy(_Crossentropy):
     """
 
     def _match(self, y_true: ArrayLike, y_pred: Array) -> tuple[Array, Array]:
+        check_same_place(y_true, "y_true", y_pred, "y_pred")
         true = as_numbers(y_true, "y_true")
         samples = y_pred.shape[:-1]
         if y_pred.shape[-1] != 1 and true.shape in (samples, (*samples, 1)):
@@ -142,6 +144,7 @@ class SparseCategoricalCrossentropy(Loss):
     ) -> None:
         super().__init__(reduction, name, **unsupported)
         self.from_logits = bool(from_logits)
+        self._dense = CategoricalCrossentropy(self.from_logits)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal loss."""
@@ -151,6 +154,8 @@ class SparseCategoricalCrossentropy(Loss):
         return as_labels(y_true, y_pred), y_pred
 
     def _values_and_slopes(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+        if is_on_device(y_pred):
+            return self._dense._values_and_slopes(_one_hot(y_true, y_pred), y_pred)
         at = y_true[..., None]
         if self.from_logits:
             log_p, slopes = _log_softmax(y_pred)
@@ -184,7 +189,12 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
         If the shape does not fit, or a number is not whole or no class.
     TypeError
         If y_true does not hold numbers.
+
+    Notes
+    -----
+    On a device the numbers stay as they are: to look at them is to wait for it.
     """
+    check_same_place(y_true, "y_true", y_pred, "y_pred")
     given = as_numbers(y_true, "y_true")
     if given.ndim == y_pred.ndim and given.shape[-1] == 1:
         given = given[..., 0]
@@ -193,6 +203,8 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
             f"y_true: got shape {given.shape}, expected class numbers of shape "
             f"{y_pred.shape[:-1]} for y_pred {y_pred.shape}"
         )
+    if is_on_device(given):
+        return given
     classes = y_pred.shape[-1]
     # Compared before the conversion, which would wrap what is too large and cut what is not whole.
     if given.size and not (given.min() >= 0 and given.max() < classes):
@@ -206,6 +218,16 @@ def as_labels(y_true: ArrayLike, y_pred: Array) -> NDArray[np.int64]:
     return labels
 
 
+def _one_hot(labels: Array, y_pred: Array) -> Array:
+    """Return ones where the class is, of the shape of y_pred; NaN in rows whose number is none."""
+    hot: Array = (labels[..., None] == namespace(y_pred).arange(y_pred.shape[-1])).astype(
+        y_pred.dtype
+    )
+    with np.errstate(invalid="ignore"):
+        hot /= hot.sum(axis=-1, keepdims=True)
+    return hot
+
+
 def _is_clipped(p: Array) -> NDArray[np.bool_]:
     # Not the opposite comparison: NaN is not clipped, and so goes on into the slopes.
     clipped: NDArray[np.bool_] = (p < _EPSILON) | (p > 1 - _EPSILON)
@@ -214,7 +236,7 @@ def _is_clipped(p: Array) -> NDArray[np.bool_]:
 
 def _log_softmax(z: Array) -> tuple[Array, Array]:
     """Return log(softmax(z)) and softmax(z) over the last axis."""
-    shifted = z - z.max(axis=-1, keepdims=True, initial=-np.inf)
+    shifted = z - (z.max(axis=-1, keepdims=True) if z.size else 0)
     p = np.exp(shifted)
     total = p.sum(axis=-1, keepdims=True)
     p /= total

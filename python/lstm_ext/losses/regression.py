@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import is_on_device
 from .._registry import check_number
 from .base import Loss, as_float, match_shapes
 
@@ -20,9 +21,13 @@ class MeanSquaredError(Loss):
 
     def value_and_grad(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[float, Array]:
+    ) -> tuple[Any, Array]:
         """Return the loss and its gradient with respect to `y_pred`, as of every loss."""
-        if sample_weight is not None or self.reduction in ("sum", "none", None):
+        if (
+            sample_weight is not None
+            or self.reduction in ("sum", "none", None)
+            or is_on_device(y_pred)
+        ):
             return super().value_and_grad(y_true, y_pred, sample_weight)
         # The mean over everything, in fewer passes: small batches pay for each.
         given = as_float(y_pred, "y_pred")

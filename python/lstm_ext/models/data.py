@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_numbers, is_on_device, namespace
 from .._registry import check_number
-from ..layers.base import as_numbers
 
 __all__ = ["Data"]
 
@@ -40,15 +40,20 @@ class Data(NamedTuple):
         TypeError, ValueError
             If an array holds no numbers, is ragged, or has another number of samples than x.
         """
-        if not (isinstance(y, np.ndarray) and y.dtype.kind in "iu"):
-            y = as_numbers(y, "y", dtype)
-        weights = None if weight is None else as_numbers(weight, "sample_weight", dtype)
-        for name, array in (("y", y), ("sample_weight", weights)):
+        device = "cuda" if is_on_device(x) else "cpu"
+        if device == "cpu" and isinstance(y, np.ndarray) and y.dtype.kind in "iu":
+            wanted: Array = y
+        else:
+            wanted = as_numbers(y, "y", None if device == "cuda" else dtype, device)
+            if wanted.dtype.kind not in "iu":
+                wanted = wanted.astype(dtype, copy=False)
+        weights = None if weight is None else as_numbers(weight, "sample_weight", dtype, device)
+        for name, array in (("y", wanted), ("sample_weight", weights)):
             if array is not None and (array.ndim == 0 or len(array) != len(x)):
                 raise ValueError(
                     f"{name}: got shape {array.shape}, expected {len(x)} samples as in x"
                 )
-        return cls(x, y, weights)
+        return cls(x, wanted, weights)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -88,14 +93,17 @@ class Data(NamedTuple):
                 f"class_weight: got y of shape {self.y.shape}, expected (B,) or (B, C)"
             )
         classes = np.rint(classes)
-        weight = np.ones(len(self), np.float32)
+        weight = namespace(classes).ones(len(self), np.float32)
         for number, value in class_weight.items():
             weight[classes == number] = check_number(value, f"class_weight[{number!r}]")
         return Data(self.x, self.y, weight)
 
     def shuffled(self, order: NDArray[np.intp] | None) -> Data:
         """Return the samples in another order, as contiguous copies; as they are for None."""
-        return self if order is None else self._map(lambda a: a[order])
+        if order is None:
+            return self
+        order = namespace(self.x).asarray(order)
+        return self._map(lambda a: a[order])
 
     def batches(self, size: int) -> Iterator[Data]:
         """Yield views of `size` samples each, the last one perhaps smaller."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import losses, metrics, optimizers
+from .._arrays import to_host
 from .._registry import serialize
 from ..initializers import Initializer
 from ..layers import Layer
@@ -41,7 +42,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
             "iterations": model.optimizer.iterations,
         }
         for name, array in model.optimizer.state().items():
-            arrays[f"optimizer/{name}"] = array
+            arrays[f"optimizer/{name}"] = to_host(array)
     metadata = {"format": _FORMAT, "model": json.dumps(description)}
     safetensors.write_file(path, arrays, metadata)
 
@@ -106,7 +107,7 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
 
 def _weights(model: Sequential) -> dict[str, Any]:
     return {
-        f"layers/{index}/{name}": weight
+        f"layers/{index}/{name}": to_host(weight)
         for index, layer in enumerate(model.layers)
         for name, weight in zip(layer.weight_names, layer.weights, strict=True)
     }

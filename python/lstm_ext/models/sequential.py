@@ -8,8 +8,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_mask, check_device, require_cpu
 from ..layers import LSTM, Bidirectional, Embedding, Input, Layer, Masking
-from ..layers.base import Shape, as_mask, check_shape, unique_name
+from ..layers.base import Shape, check_shape, unique_name
 from ..streaming import ModelStream, Stream
 from . import saving
 from .progress import print_summary
@@ -135,6 +136,40 @@ class Sequential(Trainable):
                 layer.weights_dtype = dtype
             raise
 
+    @property
+    def device(self) -> str:
+        """Where the layers are, "cpu" or "cuda".
+
+        Raises
+        ------
+        ValueError
+            If they are not all in one place.
+        """
+        devices = {layer.device for layer in self.declared_layers} or {"cpu"}
+        if len(devices) > 1:
+            raise ValueError(
+                f"{self.name}: got layers on the CPU and on a device, expected all in one place; "
+                "to_device of the model moves them"
+            )
+        return devices.pop()
+
+    def to_device(self, device: str) -> Sequential:
+        """Move all layers, and the optimizer's state, to "cpu" or "cuda"; return the model.
+
+        Raises
+        ------
+        RuntimeError, NotImplementedError, ValueError
+            As `Layer.to_device`; nothing is moved then.
+        """
+        target = check_device(device)
+        for layer in self.declared_layers:
+            layer.check_on(target)
+        for layer in self.declared_layers:
+            layer.to_device(target)
+        if self.optimizer is not None:
+            self.optimizer.to_device(target)
+        return self
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """Return the shape of the output for an input of that shape."""
         shape: Shape = tuple(input_shape)
@@ -167,7 +202,10 @@ class Sequential(Trainable):
         ValueError
             If the model is not built, an LSTM reads backwards or ends sequences for another, or
             steps may be masked, which a stream does not skip.
+        NotImplementedError
+            If a layer is on a device.
         """
+        require_cpu(self.layers, "stream")
         if not self.built:
             raise ValueError(
                 f"{self.name}: stream before the model is built; build or call it first"

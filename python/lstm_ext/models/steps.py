@@ -36,8 +36,8 @@ class Steps:
 
     # ---- batches ----
 
-    def _train_step(self, batch: Data) -> float:
-        """Change the weights by one step; return the loss before it."""
+    def _train_step(self, batch: Data) -> Any:
+        """Change the weights by one step; return the loss before it: a float, or on a device."""
         assert self.optimizer is not None and self.loss is not None
         layers = self.layers
         y_pred, mask = batch.x, None
@@ -69,12 +69,12 @@ class Steps:
             layer.weights_changed()
         return value
 
-    def _test_step(self, batch: Data) -> float:
-        """Return the loss."""
+    def _test_step(self, batch: Data) -> Any:
+        """Return the loss: a float, or on a device."""
         assert self.loss is not None
         y_pred, mask = self._outputs(batch.x)
         self._update_metrics(batch, y_pred, mask)
-        return float(self.loss(batch.y, y_pred, self._weight(batch, mask)))
+        return self.loss(batch.y, y_pred, self._weight(batch, mask))
 
     def _predict_step(self, x: Array) -> Array:
         return self._outputs(x)[0]

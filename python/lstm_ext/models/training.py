@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import losses, optimizers, random
 from .. import metrics as metrics_module
+from .._arrays import namespace
 from .._registry import check_unsupported
 from ..callbacks import CallbackList, History
 from ..callbacks.base import as_callbacks
@@ -283,7 +284,7 @@ class Trainable(Steps):
         return self._predict_step(self._prepare(x))
 
     def _on_batch(
-        self, data: Data, step: Callable[[Data], float], return_dict: bool
+        self, data: Data, step: Callable[[Data], Any], return_dict: bool
     ) -> float | list[float] | Logs:
         mean = self._start_epoch()
         mean.update(step(data), len(data))
@@ -300,6 +301,7 @@ class Trainable(Steps):
     def _compiled(self, method: str) -> None:
         if self.loss is None or self.optimizer is None:
             raise ValueError(f"{method}: the model is not compiled; call compile(...) first")
+        self.optimizer.to_device(self.device)
 
     def _data(self, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Data:
         """Convert, build the model if need be, and find out whether y and the output fit."""
@@ -319,7 +321,8 @@ class Trainable(Steps):
                     f"y: got shape {data.y.shape} for outputs that are masked, expected as many "
                     f"axes as these have, {(len(data), *shape[1:])}"
                 )
-            self.loss(first.y, np.full(np.array(shape), 0.5, dtype), first.weight)
+            trial = namespace(first.x).full(shape, 0.5, dtype)
+            self.loss(first.y, trial, first.weight)
         return data
 
     def _masks_output(self, x: Array) -> bool:
@@ -351,6 +354,10 @@ class Trainable(Steps):
         return data, validation
 
     if TYPE_CHECKING:
+
+        @property
+        def device(self) -> str:
+            """Where the layers are."""
 
         def _prepare(self, x: ArrayLike) -> Array: ...
         def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015), in one fused native pass over each weight.
+    """Adam (Kingma and Ba 2015), on the CPU in one fused native pass over each weight.
 
     At step t, with m and v the running means of the gradient and of its square::
 
@@ -73,9 +73,9 @@ class Adam(Optimizer):
     def _step(self, grads: Sequence[Array], weights: Sequence[Array], rate: float) -> None:
         t = self.iterations + 1
         step_size = rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        if self.amsgrad:
+        if self.amsgrad or self._there:
             self._decay(weights, rate)
-            self._amsgrad_step(grads, weights, step_size)
+            self._array_step(grads, weights, step_size)
             return
         _cpu.adam_update(
             list(weights),
@@ -89,12 +89,13 @@ class Adam(Optimizer):
             decay=rate * self.weight_decay if self.weight_decay else 0.0,
         )
 
-    def _amsgrad_step(
+    def _array_step(
         self, grads: Sequence[Array], weights: Sequence[Array], step_size: float
     ) -> None:
+        """Take the step array by array: what the native pass does not do."""
         slots = zip(*(self._slots[name] for name in self._slot_names()), strict=True)
         scratches = self._scratch
-        for g, w, (m, v, v_hat), (a, b) in zip(grads, weights, slots, scratches, strict=True):
+        for g, w, (m, v, *largest), (a, b) in zip(grads, weights, slots, scratches, strict=True):
             np.subtract(g, m, out=a)
             a *= 1 - self.beta_1
             m += a
@@ -102,9 +103,10 @@ class Adam(Optimizer):
             a -= v
             a *= 1 - self.beta_2
             v += a
-            np.maximum(v_hat, v, out=v_hat)
+            for v_hat in largest:
+                np.maximum(v_hat, v, out=v_hat)
             np.multiply(m, step_size, out=a)
-            np.sqrt(v_hat, out=b)
+            np.sqrt(largest[0] if largest else v, out=b)
             b += self.epsilon
             a /= b
             w -= a

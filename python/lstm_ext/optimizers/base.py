@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import is_on_device, namespace, put
 from .._registry import Configurable, check_number, check_unsupported
 from . import schedules
 from .schedules import LearningRateSchedule
@@ -80,7 +81,9 @@ class Optimizer(Configurable):
         self.iterations = 0
         self._slots: dict[str, list[Array]] = {}
         self._kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] | None = None
+        self._there = False  # whether weights and state are on a device
         self._clipped: list[Array] = []
+        self._scratch: list[tuple[Array, ...]] = []
 
     # Typed as Any since it takes a schedule and gives the number of the moment, as in Keras.
     @property
@@ -132,7 +135,7 @@ class Optimizer(Configurable):
                 )
             return
         for w in weights:
-            if w.dtype not in (np.float32, np.float64) or not w.flags.carray:
+            if w.dtype not in (np.float32, np.float64) or not _is_contiguous(w):
                 raise ValueError(
                     f"weights: got an array of {w.dtype} with strides {w.strides}, expected "
                     "contiguous, writable arrays of float32 or float64"
@@ -141,6 +144,7 @@ class Optimizer(Configurable):
         if self.clipnorm or self.clipvalue or self.global_clipnorm:
             self._clipped = [np.empty_like(w) for w in weights]
         self._make_scratch(weights)
+        self._there = any(map(is_on_device, weights))
         self._kinds = kinds
 
     def apply(self, grads: Sequence[Array], weights: Sequence[Array]) -> None:
@@ -181,14 +185,22 @@ class Optimizer(Configurable):
             raise ValueError(
                 f"grads: got {len(grads)} for {len(weights)} weights, expected {len(kinds)}"
             )
-        contiguous = True
+        contiguous, there = True, self._there
+        if weights and (type(weights[0]) is not np.ndarray) != there:
+            where = ("the CPU", "a device")
+            raise ValueError(
+                f"weights: got arrays on {where[not there]}, expected {where[there]}, where the "
+                "state of the optimizer is; to_device moves that"
+            )
         for g, w, (shape, dtype) in zip(grads, weights, kinds, strict=True):
             if g.shape != shape or g.dtype != dtype or w.shape != shape or w.dtype != dtype:
                 raise ValueError(
                     f"grads: got {g.dtype} {g.shape} for a weight of {w.dtype} {w.shape}, "
                     f"expected {dtype} {shape}"
                 )
-            contiguous &= g.flags.carray
+            contiguous &= there or g.flags.carray
+        if there:
+            return [namespace(g).ascontiguousarray(g) for g in grads]
         return grads if contiguous else [np.require(g, requirements=["C", "A"]) for g in grads]
 
     def _clip(self, grads: Sequence[Array]) -> None:
@@ -196,6 +208,9 @@ class Optimizer(Configurable):
         if self.clipvalue:
             for g, out in zip(grads, self._clipped, strict=True):
                 np.clip(g, -self.clipvalue, self.clipvalue, out=out)
+            return
+        if self._there:
+            self._clip_norms_on_device(grads)
             return
         squares = [float(np.vdot(g, g)) for g in grads]
         if self.clipnorm:
@@ -209,12 +224,37 @@ class Optimizer(Configurable):
             for g, factor, out in zip(grads, factors, self._clipped, strict=True):
                 np.multiply(g, factor, out=out)
 
+    def _clip_norms_on_device(self, grads: Sequence[Array]) -> None:
+        """Do the same with norms that stay on the device, where nothing waits for them."""
+        squares: list[Any] = [np.square(g).sum(dtype=np.float64) for g in grads]
+        if self.global_clipnorm:
+            squares = [sum(squares[1:], squares[0])] * len(grads)
+        limit = self.clipnorm or self.global_clipnorm
+        for g, square, out in zip(grads, squares, self._clipped, strict=True):
+            norm = np.sqrt(square)
+            factor = np.where(norm <= limit, 1, limit / norm)
+            if self.global_clipnorm:
+                factor = factor + (norm - norm)
+            np.multiply(g, factor.astype(g.dtype), out=out)
+
+    # ---- devices ----
+
+    def to_device(self, device: str) -> None:
+        """Move the state to "cpu" or "cuda", its bits unchanged; a model does so with its own."""
+        if self._kinds is None or (device != "cpu") == self._there:
+            return
+        self._there = device != "cpu"
+        for slot in self._slots.values():
+            slot[:] = [put(array, device) for array in slot]
+        self._clipped = [put(array, device) for array in self._clipped]
+        self._scratch = [tuple(put(part, device) for part in pair) for pair in self._scratch]
+
     # ---- scratch ----
 
     def _make_scratch(self, weights: Sequence[Array]) -> None:
         """Make two scratch arrays for each weight; they share memory across the weights."""
         largest = max((w.size for w in weights), default=0)
-        memory = {w.dtype: np.empty((2, largest), w.dtype) for w in weights}
+        memory = {w.dtype: namespace(w).empty((2, largest), w.dtype) for w in weights}
         self._scratch = [
             tuple(row[: w.size].reshape(w.shape) for row in memory[w.dtype]) for w in weights
         ]
@@ -255,7 +295,7 @@ class Optimizer(Configurable):
         if iterations != int(iterations) or iterations < 0:
             raise ValueError(f"iterations: got {iterations}, expected an integer, not negative")
         for name, array in own.items():
-            array[...] = state[name]
+            array[...] = put(state[name], "cuda" if self._there else "cpu")
         self.iterations = int(iterations)
 
     def get_config(self) -> dict[str, Any]:
@@ -272,6 +312,11 @@ class Optimizer(Configurable):
 
     def __repr__(self) -> str:
         return f"<optimizer {self.name}, {self.iterations} steps taken>"
+
+
+def _is_contiguous(array: Array) -> bool:
+    flags: Any = array.flags  # NumPy's; CuPy's arrays are always aligned and writable
+    return bool(flags.c_contiguous if is_on_device(array) else flags.carray)
 
 
 def _optional(value: float | None, name: str, *, open_low: bool = False) -> float | None:

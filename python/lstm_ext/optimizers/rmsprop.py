@@ -81,7 +81,7 @@ class RMSprop(Optimizer):
             _running_mean(velocity, step, self.rho)
             if self.centered:
                 average = self._slots["average_gradient"][i]
-                np.copyto(step, g)
+                step[...] = g
                 _running_mean(average, step, self.rho)
                 np.multiply(average, average, out=root)
                 np.subtract(velocity, root, out=root)
