@@ -251,6 +251,14 @@ def test_state_moves_with_a_stateful_layer() -> None:
 # ---- there and back ----
 
 
+def test_a_layer_that_was_away_computes_with_its_new_weights() -> None:
+    layer, other = LSTM(H, seed=1), LSTM(H, seed=2)
+    layer(X), other(X)
+    layer.vjp(X)
+    layer.to_device("cuda").set_weights(other.get_weights())
+    assert_same_bits([layer.to_device("cpu")(X), layer.vjp(X)[0]], [other(X), other.vjp(X)[0]])
+
+
 def test_weights_keep_their_bits() -> None:
     model = make_model()
     before = model.get_weights()

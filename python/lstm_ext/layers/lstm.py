@@ -15,7 +15,7 @@ from ..streaming import ModelStream, Stream
 from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
 from .lstm_device import OnDevice
-from .lstm_run import Called, Results, for_layer, run, run_vjp
+from .lstm_run import Called, Results, for_layer, noise_seed, run, run_vjp
 from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 
@@ -32,9 +32,6 @@ _UNSUPPORTED = {
     "recurrent_constraint": None,
     "bias_constraint": None,
 }
-
-# Keeps the generator of the noise apart from those of the initial weights, which begin at the seed.
-_NOISE_SEED = 2**32
 
 
 class LSTM(Weighted, Stateful, Called, OnDevice):
@@ -182,7 +179,7 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.unroll, self.use_cudnn = bool(unroll), use_cudnn
         self.seed = seed
-        self._generator = None if seed is None else random.generator(_noise_seed(seed))
+        self._generator = None if seed is None else random.generator(noise_seed(seed))
         self.check_on(self._device)
 
     @property
@@ -258,17 +255,12 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
             if self._device != "cpu":  # where weights are never packed
-                given = {
-                    "mask": mask,
-                    "lengths": lengths,
-                    "reset": reset,
-                    "return_gates": return_gates,
-                }
-                on_device, _ = self._run_on_device(
-                    x, self._states(x, initial_state), training, given
-                )
-                self._keep(on_device.states)
-                return self._several(on_device, False) if self.return_state else on_device.output
+                given = {"mask": mask, "lengths": lengths, "reset": reset}
+                given["return_gates"] = return_gates
+                states = self._states(x, initial_state)
+                results, _ = self._run_on_device(x, states, training, given)
+                self._keep(results.states)
+                return self._several(results, False) if self.return_state else results.output
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training or return_gates):
             # The straight way: a small call takes a few microseconds.
@@ -405,7 +397,3 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
             "unroll": self.unroll,
             "seed": self.seed,
         }
-
-
-def _noise_seed(seed: int) -> int:
-    return random.check_seed(seed) + _NOISE_SEED

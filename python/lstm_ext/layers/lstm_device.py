@@ -35,6 +35,7 @@ class OnDevice(Layer):
     go_backwards: bool
     return_sequences: bool
     _weights_dtype: str | None
+    _pack_options: Any
     _state: list[State] | None
 
     supports_cuda = True
@@ -63,6 +64,7 @@ class OnDevice(Layer):
 
     def _move(self, device: str) -> None:
         super()._move(device)
+        self._pack_options = None  # made of the arrays that were moved
         if self._state is not None:
             self._state = [(put(h, device), put(c, device)) for h, c in self._state]
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_call",
     "draw_noise",
     "for_layer",
+    "noise_seed",
     "run",
     "run_vjp",
 ]
@@ -230,6 +231,11 @@ def _check_lengths(lengths: Array, batch: int, steps: int) -> None:
         raise ValueError(
             f"lengths: got numbers from {lengths.min()} to {lengths.max()}, expected 0 to {steps}"
         )
+
+
+def noise_seed(seed: int) -> int:
+    """Return the seed of a layer's noise, apart from those of its initial weights."""
+    return random.check_seed(seed) + 2**32
 
 
 class Rates(NamedTuple):
