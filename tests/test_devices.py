@@ -238,6 +238,21 @@ def test_layer_with_states(go_backwards: bool, return_sequences: bool, num_layer
         assert_no_slip(host(a), b, "gradient")
 
 
+def test_layers_that_are_made_there() -> None:
+    def model(**options: Any) -> Sequential:
+        made = Sequential([Input((T, I)), LSTM(H, seed=1, **options), Dense(1, seed=2, **options)])
+        made.compile("sgd", "mse")
+        return made
+
+    there, ours = model(device="cuda"), model()
+    assert there.device == "cuda" and ours.device == "cpu"
+    assert_same_bits(there.get_weights(), ours.get_weights())
+    for found, wanted in zip(
+        fitted(there, to_device(X), to_device(Y)), fitted(ours, X, Y), strict=True
+    ):
+        assert_no_slip(found, wanted, "fit")
+
+
 def test_state_moves_with_a_stateful_layer() -> None:
     ours, moved = LSTM(H, stateful=True, seed=1), LSTM(H, stateful=True, seed=1)
     for layer in (ours, moved):

@@ -69,7 +69,11 @@ class Input(Layer):
 
     def convert(self, x: ArrayLike) -> NDArray[Any]:
         """Return samples as an array, of the dtype if there is one."""
-        return as_numbers(x, "x", self._input_dtype, self._device)
+        return self.convert_for(x, self._device)
+
+    def convert_for(self, x: ArrayLike, device: str) -> NDArray[Any]:
+        """Return samples as `convert` does, for a layer on that device."""
+        return as_numbers(x, "x", self._input_dtype, device)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a declaration like this one."""

@@ -145,7 +145,7 @@ class Sequential(Trainable):
         ValueError
             If they are not all in one place.
         """
-        devices = {layer.device for layer in self.declared_layers} or {"cpu"}
+        devices = {layer.device for layer in self.layers} or {"cpu"}
         if len(devices) > 1:
             raise ValueError(
                 f"{self.name}: got layers on the CPU and on a device, expected all in one place; "
@@ -314,7 +314,7 @@ class Sequential(Trainable):
             raise ValueError(f"{self.name}: the model has no layers; add one first")
         first = self.layers[0]
         if isinstance(self.declared_layers[0], Input):
-            x = self.declared_layers[0].convert(x)
+            x = self.declared_layers[0].convert_for(x, first.device)
         values = first.convert(x)
         if values.ndim == 0:
             raise ValueError("x: got a single number, expected an axis of samples")
