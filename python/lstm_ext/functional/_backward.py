@@ -49,7 +49,7 @@ class Kept:
         output: Array,
     ) -> None:
         batch, units, dtype = x.shape[0], weights.units, x.dtype
-        count = count_steps(x, extras)
+        count = batch * x.shape[1] if extras is None else count_steps(x, extras)
         self.x = x if extras is None else extras.multiplied(x)
         self.h0, self.c0, self.extras = h0, c0, extras
         self.weights, self.go_backwards, self.output = weights, go_backwards, output
@@ -59,7 +59,9 @@ class Kept:
         self.cells = np.empty((count, units), dtype)
         hidden = np.empty((count, units), dtype) if weights.has_projection else None
         normed = np.empty((count, 8 * units + 2), dtype) if weights.has_layer_norm else None
-        self.options = call_options(extras, hidden, normed)
+        self.options = None
+        if not (extras is None and hidden is None and normed is None):
+            self.options = call_options(extras, hidden, normed)
 
     def forward_arguments(self) -> tuple[Any, ...]:
         """Return the arguments of the forward pass, after the weights."""

@@ -19,8 +19,6 @@ Array = NDArray[Any]
 
 _PLAIN = Cell()
 
-PACK_OPTIONS = ("peephole", "projection_kernel", "layer_norm", "cell", "isa")
-
 # Of each name: what the kernels call it, which of alpha and beta it takes and their defaults. An
 # exponential linear unit's second number is a factor of all of it (selu: Klambauer et al. 2017).
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, float]]] = {
@@ -109,9 +107,12 @@ def pack(
     recurrent_kernel = as_float_array(recurrent_kernel, "recurrent_kernel", like=dtype)
     units = _check_matrices(kernel, recurrent_kernel, projection_kernel is not None)
     size = recurrent_kernel.shape[0]
-    bias = _vector(bias, "bias", (4 * units,), dtype)
-    peephole = _vector(peephole, "peephole", (3 * units,), dtype)
-    projection_kernel = _vector(projection_kernel, "projection_kernel", (units, size), dtype)
+    if bias is not None:
+        bias = _vector(bias, "bias", (4 * units,), dtype)
+    if peephole is not None:
+        peephole = _vector(peephole, "peephole", (3 * units,), dtype)
+    if projection_kernel is not None:
+        projection_kernel = _vector(projection_kernel, "projection_kernel", (units, size), dtype)
     if isa is not None and not isinstance(isa, str):
         raise TypeError(f"isa: got {type(isa).__name__}, expected a string")
     if isa == "":
@@ -279,43 +280,49 @@ def as_packed(
     kernel: ArrayLike | PackedWeights,
     recurrent_kernel: ArrayLike | None,
     bias: ArrayLike | None,
-    *options: Any,
+    peephole: ArrayLike | None,
+    projection_kernel: ArrayLike | None,
+    layer_norm: LayerNorm | None,
+    cell: Cell | None,
+    isa: str | None,
 ) -> PackedWeights:
     """Return the weights of a call packed, if they are not.
-
-    Parameters
-    ----------
-    kernel, recurrent_kernel, bias
-        As of `pack`.
-    *options
-        `pack`'s by name, in the order of `PACK_OPTIONS`.
 
     Raises
     ------
     ValueError, TypeError
         As `pack`, and if something stands beside a `PackedWeights`, which has everything.
     """
-    if type(kernel) is PackedWeights:
+    if isinstance(kernel, PackedWeights):
         if (
             recurrent_kernel is None
             and bias is None
-            and not any(option is not None for option in options)
+            and peephole is None
+            and projection_kernel is None
+            and layer_norm is None
+            and cell is None
+            and isa is None
         ):
             return kernel
-        given = zip(
-            ("recurrent_kernel", "bias", *PACK_OPTIONS),
-            (recurrent_kernel, bias, *options),
-            strict=True,
+        given = {
+            "recurrent_kernel": recurrent_kernel,
+            "bias": bias,
+            "peephole": peephole,
+            "projection_kernel": projection_kernel,
+            "layer_norm": layer_norm,
+            "cell": cell,
+            "isa": isa,
+        }
+        name, value = next((name, value) for name, value in given.items() if value is not None)
+        raise ValueError(
+            f"{name}: got {type(value).__name__}, expected None beside a PackedWeights, which has "
+            "its own"
         )
-        for name, value in given:
-            if value is not None:
-                raise ValueError(
-                    f"{name}: got {type(value).__name__}, expected None beside a PackedWeights, "
-                    "which has its own"
-                )
     if kernel is None:
         raise ValueError("kernel: got None, expected an (input_size, 4 * units) array")
     if recurrent_kernel is None:
         raise ValueError("recurrent_kernel: got None, expected a (units, 4 * units) array")
-    named = dict(zip(PACK_OPTIONS, options, strict=True))
-    return pack(kernel, recurrent_kernel, bias, **named)  # type: ignore[arg-type]
+    return pack(
+        kernel, recurrent_kernel, bias, peephole=peephole, projection_kernel=projection_kernel,
+        layer_norm=layer_norm, cell=cell, isa=isa,
+    )  # fmt: skip

@@ -135,12 +135,13 @@ def lstm(
             cells = np.empty((count, units), dtype)
         _cpu.lstm_forward(
             weights, x, h0, c0, go_backwards, output, h, c, gates, cells,
-            call_options(extras, activated=bool(return_gates)), threads,
+            call_options(extras, activated=True) if return_gates else
+            None if extras is None else call_options(extras), threads,
         )  # fmt: skip
     except (MemoryError, ValueError) as error:
         raise too_large(x, weights) from error
     if output is None:
-        output = last_output(h, steps, extras, go_backwards)
+        output = h if extras is None else last_output(h, steps, extras, go_backwards)
     elif time_major:
         output = output.swapaxes(0, 1)
     if gates is None or cells is None:
