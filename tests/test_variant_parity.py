@@ -31,7 +31,7 @@ from variants_support import ACTIVATIONS, VARIANTS, Arrays, arguments, astype, r
 # batch above which x and h are multiplied together; P of one, below, of and above H.
 SIZES = [
     (2, 3, 4, 1, 1), (3, 2, 1, 2, 4), (1, 5, 10, 20, 7), (4, 3, 5, 8, 9), (5, 4, 6, 17, 11),
-    (14, 3, 5, 9, 16), (40, 3, 2, 5, 3), (6, 2, 16, 16, 16), (13, 2, 65, 33, 31), (1, 2, 1, 63, 65),
+    (14, 3, 5, 9, 16), (40, 4, 2, 5, 3), (6, 2, 16, 16, 16), (13, 2, 65, 33, 31), (1, 2, 1, 63, 65),
     (3, 2, 130, 31, 129), (2, 3, 3, 129, 64),
 ]  # fmt: skip
 FEW = [(5, 4, 6, 17, 11), (14, 3, 5, 9, 16)]
