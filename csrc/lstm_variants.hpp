@@ -131,7 +131,6 @@ struct CellExtras {
 template <class V>
 struct VariantStep {
   CellGates<V> z, gates;  // z after peepholes and clips
-  V fresh;                // c' after its clip
   V c, h;
 };
 
@@ -213,8 +212,9 @@ LSTM_EXT_INLINE VariantStep<V> variant_forward(const CellOptions& o, const CellE
   s.gates.input = A::gate(o, s.z.input);
   s.gates.forget = o.input_forget ? V::broadcast(1) - s.gates.input : A::gate(o, s.z.forget);
   s.gates.candidate = A::candidate(o, s.z.candidate);
-  s.fresh = within(o.cell_clip, fma(s.gates.forget, c_prev, s.gates.input * s.gates.candidate));
-  s.c = keep_part(e, c_prev, s.fresh);
+  const V fresh =
+      within(o.cell_clip, fma(s.gates.forget, c_prev, s.gates.input * s.gates.candidate));
+  s.c = keep_part(e, c_prev, fresh);
   if (e.has_peephole) z.output = fma(e.peephole.output, s.c, z.output);
   s.z.output = within(o.clip, z.output);
   s.gates.output = A::gate(o, s.z.output);

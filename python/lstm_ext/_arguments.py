@@ -105,12 +105,6 @@ def as_gradient(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: np.d
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
-def as_optional_gradient(
-    value: ArrayLike | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Array | None:
-    return None if value is None else as_gradient(value, name, shape, dtype)
-
-
 def check_flags(go_backwards: bool, time_major: bool, return_sequences: bool) -> None:
     if type(go_backwards) is type(time_major) is type(return_sequences) is bool:
         return
