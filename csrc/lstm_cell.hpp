@@ -34,9 +34,19 @@ LSTM_EXT_INLINE CellGates<V> activate_gates(const CellGates<V>& z) {
 }
 
 template <class V>
+LSTM_EXT_INLINE V next_cell(const CellGates<V>& gates, V c_prev) {
+  return fma(gates.forget, c_prev, gates.input * gates.candidate);
+}
+
+template <class V>
+LSTM_EXT_INLINE V cell_output(const CellGates<V>& gates, V c) {
+  return gates.output * tanh(c);
+}
+
+template <class V>
 LSTM_EXT_INLINE CellState<V> cell_forward(const CellGates<V>& gates, V c_prev) {
-  const V c = fma(gates.forget, c_prev, gates.input * gates.candidate);
-  return {gates.output * tanh(c), c};
+  const V c = next_cell(gates, c_prev);
+  return {cell_output(gates, c), c};
 }
 
 template <class V>

@@ -26,6 +26,7 @@ struct DotBfloat16 : WidenedBfloat16 {
   using Factor = __m512bh;
   using Loaded = __m512bh;
   static constexpr bool kColumnsFirst = false;
+  static constexpr int kFetches = kUnrolled;
 
   static Factor broadcast(const Activation* a) {
     uint32_t pair;

@@ -28,6 +28,7 @@ struct DotInt8 : Int8Sums {
   using Loaded = I32;
   static constexpr int kGroup = 4;
   static constexpr bool kColumnsFirst = false;
+  static constexpr int kFetches = kUnrolled;
   static constexpr int kOffset = 128;
 
   static Factor broadcast(const Activation* a) {

@@ -7,11 +7,15 @@
 //   Loaded    a vector of weights, or of groups of them
 //   kGroup    how many k lie side by side and are multiplied at once
 //   kTileRows the greatest height of a tile whose sums and factors the registers hold
-//   kColumnsFirst   which loop is the inner one: over columns, or over rows, where loading a weight
-//             takes more than an instruction
+//   kColumnsFirst   which is loaded once a group, and which again and again: the rows' factors, or
+//             the panel's vectors
+//   kFetches  how many lines of the next panel are fetched in kUnrolled groups: as many as the
+//             multiply-adds of that time leave room for
 //   Mode      the state of the floating-point unit while it lives
 //   start     what a sum begins with, for the columns from `column` on
 //   total     a finished sum as values
+constexpr int kUnrolled = 2;  // so many groups of k in a pass of the innermost loop
+
 template <class V>
 struct Values {
   using Format = typename V::Scalar;
@@ -24,7 +28,8 @@ struct Values {
   struct Mode {};
   static constexpr int kGroup = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
-  static constexpr bool kColumnsFirst = false;
+  static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
+  static constexpr int kFetches = LSTM_EXT_TILE_ROWS < kPanelVectors ? 1 : kUnrolled;
 
   static Sum start(const Scales<Format>&, int64_t, int64_t) { return V::broadcast(0); }
   static Factor broadcast(const Activation* a) { return V::broadcast(*a); }
@@ -54,53 +59,72 @@ int64_t panels_at_once(int64_t rows, int64_t k) {
   return rows == 1 && (!kOutrunsCache || k * kPair <= (32 << 10)) ? 2 : 1;
 }
 
+// sum += a's group of each row · that of P panels (N vectors each), `panel_size` apart.
+template <class W, int R, int N, int P>
+LSTM_EXT_INLINE void multiply_group(typename W::Sum (&sum)[R][P * N],
+                                    const typename W::Activation* a, int64_t row_stride,
+                                    const typename W::Weight* panels, int64_t panel_size) {
+  constexpr int kVector = W::Vector::kLanes * W::kGroup;
+  if constexpr (W::kColumnsFirst || P > 1) {
+    typename W::Factor ar[R];
+    LSTM_EXT_UNROLL
+    for (int r = 0; r < R; ++r) ar[r] = W::broadcast(a + r * row_stride);
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * N; ++j) {
+      const typename W::Loaded b = W::load(panels + j / N * panel_size + j % N * kVector);
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) sum[r][j] = W::multiply_add(ar[r], b, sum[r][j]);
+    }
+  } else {
+    typename W::Loaded b[N];
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < N; ++j) b[j] = W::load(panels + j * kVector);
+    LSTM_EXT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const typename W::Factor ar = W::broadcast(a + r * row_stride);
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < N; ++j) sum[r][j] = W::multiply_add(ar, b[j], sum[r][j]);
+    }
+  }
+}
+
 // tile = a (R, k) · P panels (k, N vectors each), in the order of k; `groups` is k counted in
 // groups, `panel_size` the distance from a panel to the next.
 //
-// `ahead` is what will be read next: a line of it is fetched with each group, so that the next
-// panel comes from the second-level cache even when the weights lie in memory. High tiles only: low
-// ones have no arithmetic to hide the fetches behind.
+// `ahead` is what will be read next: lines of it are fetched on the way, so that the next panel
+// comes from the second-level cache even when the weights lie in memory. High tiles only: low ones
+// have no arithmetic to hide the fetches behind.
 template <class W, int R, int N, int P>
 LSTM_EXT_INLINE void multiply(Tile<W, R, P * N>& tile, const typename W::Activation* a,
                               int64_t row_stride, int64_t column_stride,
                               const typename W::Weight* panels, int64_t panel_width,
                               int64_t panel_size, int64_t groups, const typename W::Weight* ahead) {
-  constexpr int kVector = W::Vector::kLanes * W::kGroup;
   constexpr int kLine = 64 / sizeof(typename W::Weight);
+  constexpr bool kFetchesAhead = R >= 3 && P == 1 && N == kPanelVectors;
   typename W::Sum own[R][P * N];  // else compilers keep integer sums in memory
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     LSTM_EXT_UNROLL
     for (int j = 0; j < P * N; ++j) own[r][j] = tile.sum[r][j];
   }
-  for (int64_t p = 0; p < groups; ++p) {
-    if constexpr (W::kColumnsFirst || P > 1) {
-      typename W::Factor ar[R];
-      LSTM_EXT_UNROLL
-      for (int r = 0; r < R; ++r) ar[r] = W::broadcast(a + r * row_stride);
-      LSTM_EXT_UNROLL
-      for (int j = 0; j < P * N; ++j) {
-        const typename W::Loaded b = W::load(panels + j / N * panel_size + j % N * kVector);
-        LSTM_EXT_UNROLL
-        for (int r = 0; r < R; ++r) own[r][j] = W::multiply_add(ar[r], b, own[r][j]);
-      }
-    } else {
-      typename W::Loaded b[N];
-      LSTM_EXT_UNROLL
-      for (int j = 0; j < N; ++j) b[j] = W::load(panels + j * kVector);
-      LSTM_EXT_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const typename W::Factor ar = W::broadcast(a + r * row_stride);
-        LSTM_EXT_UNROLL
-        for (int j = 0; j < N; ++j) own[r][j] = W::multiply_add(ar, b[j], own[r][j]);
+  const int64_t group_size = panel_width * W::kGroup;
+  int64_t p = 0;
+  for (; p + kUnrolled <= groups; p += kUnrolled) {
+    LSTM_EXT_UNROLL
+    for (int u = 0; u < kUnrolled; ++u) {
+      multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
+      a += column_stride;
+      panels += group_size;
+      if (kFetchesAhead && u < W::kFetches) {
+        LSTM_EXT_PREFETCH(ahead);
+        ahead += kLine;
       }
     }
+  }
+  for (; p < groups; ++p) {
+    multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
     a += column_stride;
-    panels += panel_width * W::kGroup;
-    if (R >= 3 && P == 1 && N == kPanelVectors) {
-      LSTM_EXT_PREFETCH(ahead);
-      ahead += kLine;
-    }
+    panels += group_size;
   }
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -212,8 +236,10 @@ void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64
 template <class W>
 const typename W::Weight* slice_ahead(const typename W::Weight* next, int64_t tile, int64_t depth) {
   constexpr int64_t kLine = 64 / sizeof(typename W::Weight);
-  constexpr int64_t kSlices = kPanelVectors * W::Vector::kLanes * W::kGroup / kLine;
-  return next + tile % (kSlices > 0 ? kSlices : 1) * groups_in<W>(depth) * kLine;
+  constexpr int64_t kLines = kPanelVectors * W::Vector::kLanes * W::kGroup / kLine;
+  constexpr int64_t kSlices = kLines * kUnrolled / W::kFetches;  // of a group, and of a panel block
+  return next + tile % (kSlices > 0 ? kSlices : 1) *
+                    (groups_in<W>(depth) * kLine * W::kFetches / kUnrolled);
 }
 
 // All rows, `count` panels, one block of k.

@@ -74,6 +74,7 @@ struct WidenedBfloat16 {
   // Of 16 registers: 8 sums, 4 factors, 2 weights and a mask.
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
   static constexpr bool kColumnsFirst = true;
+  static constexpr int kFetches = kUnrolled;
   static constexpr int kOffset = 0;
 
   static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
@@ -116,7 +117,10 @@ struct WidenedInt8 : Int8Sums {
   using Factor = I32;
   using Loaded = I32;
   static constexpr int kGroup = 2;
+  // 12 sums, 3 factors, the weights and a product would be one more than 16 registers.
+  static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
   static constexpr bool kColumnsFirst = true;
+  static constexpr int kFetches = kUnrolled;
   static constexpr int kOffset = 0;
 
   static Factor broadcast(const Activation* a) { return I32::broadcast_pair(a); }

@@ -10,14 +10,31 @@ struct DepthBlock {
   const typename W::Weight* next;  // the panel block that follows
 };
 
-// The gates, c and h of a row and a block of units, from z (4 vectors).
-template <class V>
-LSTM_EXT_INLINE void finish_cell(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
-                                 const V* z) {
-  if (s.variant) return finish_variant<V>(s, row, unit, z);
-  const CellGates<V> gates = activate_gates<V>({z[kInput], z[kForget], z[kCandidate], z[kOutput]});
-  const CellState<V> state = cell_forward<V>(gates, V::load(s.c + row * s.state_row_stride + unit));
-  store_cell<V>(s, row, unit, state, gates);
+// The gates, c and h of R rows and P blocks of units, from z. All gates first and then all h: the
+// many short chains hide each other's latency, where a cell from end to end is one long chain.
+template <class V, int R, int P>
+LSTM_EXT_INLINE void finish_cells(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
+                                  const V (&z)[R][P * kNumGates]) {
+  CellGates<V> gates[R][P];
+  V c[R][P];
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const V* const own = z[r] + p * kNumGates;
+      gates[r][p] = activate_gates<V>({own[kInput], own[kForget], own[kCandidate], own[kOutput]});
+      c[r][p] = next_cell<V>(gates[r][p],
+                             V::load(s.c + (row + r) * s.state_row_stride + unit + p * V::kLanes));
+    }
+  }
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      store_cell<V>(s, row + r, unit + p * V::kLanes,
+                    {cell_output<V>(gates[r][p], c[r][p]), c[r][p]}, gates[r][p]);
+    }
+  }
 }
 
 // z of R rows and P blocks of units, from `block` on: a part of its sum, and at its end the gates.
@@ -60,11 +77,12 @@ void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block
     }
   }
   if (!d.last) return;
+  if (!s.variant) return finish_cells<V, R, P>(s, row, block * V::kLanes, z);
   LSTM_EXT_UNROLL
   for (int r = 0; r < R; ++r) {
     LSTM_EXT_UNROLL
     for (int p = 0; p < P; ++p) {
-      finish_cell<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
+      finish_variant<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
     }
   }
 }

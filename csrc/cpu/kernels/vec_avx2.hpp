@@ -110,5 +110,10 @@ struct I32 {
 inline F32 to_float(I32 a) { return {_mm256_cvtepi32_ps((__m256i)a.v)}; }
 inline I32 add_pair_products(I32 sum, I32 a, I32 b) {
   const __m256i products = _mm256_madd_epi16((__m256i)a.v, (__m256i)b.v);
-  return {(Int32Lanes)_mm256_add_epi32((__m256i)sum.v, products)};
+  Int32Lanes added = (Int32Lanes)_mm256_add_epi32((__m256i)sum.v, products);
+#ifdef __GNUC__
+  // Else GCC adds the products of several groups first, and runs out of registers.
+  __asm__("" : "+x"(added));
+#endif
+  return {added};
 }
