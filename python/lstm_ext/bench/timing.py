@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["interleave", "median_ratio"]
 
 _MIN_ROUNDS = 3
+_TICKS = 0.0125  # seconds, longer than from one tick of the system to the next
 _LONG = 0.05  # seconds of a call beside which waking threads does not show
 
 
@@ -69,11 +70,15 @@ def _calls_for(subject: Callable[[], Any], share: float, clock: Callable[[], flo
 
 
 def _settle() -> None:
-    """Wait until no thread of this process runs, or for a tenth of a second."""
-    for _ in range(100):
+    """Wait until no other thread of this process runs, or for half a second.
+
+    Libraries leave theirs spinning for up to a tenth of a second. The system counts what a thread
+    on another processor uses from tick to tick only, up to 10 ms apart; so this looks further.
+    """
+    for _ in range(40):
         before = time.process_time()
-        time.sleep(0.001)
-        if time.process_time() - before < 0.0003:
+        time.sleep(_TICKS)
+        if time.process_time() - before < _TICKS / 4:
             return
 
 
