@@ -85,7 +85,8 @@ def assert_accurate(dtype: str, problems: Sequence[Problem], found: Sequence[Any
 @pytest.mark.parametrize("size", SIZES)
 def test_parity(size: tuple[int, int, int, int], dtype: str, algorithm: str | None) -> None:
     kind = np.float64 if dtype == "float64" else np.float32
-    count = min(64, max(4, 4000 // (size[0] * size[1] * size[3])))
+    least = 2 if dtype == "float64" else 4  # NumPy is slow in what is wider than that
+    count = min(64, max(least, 4000 // (size[0] * size[1] * size[3])))
     problems = [make_problem(*size, kind, seed=seed) for seed in range(count)]
     if dtype == "bfloat16":
         problems = [round_problem(problem) for problem in problems]

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "cpu/finite.hpp"
 #include "cpu/gemm.hpp"

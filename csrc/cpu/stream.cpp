@@ -1,6 +1,7 @@
 #include "cpu/stream.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "cpu/layer_norm.hpp"
 #include "cpu/partition.hpp"

@@ -1,5 +1,6 @@
 #include <pybind11/pybind11.h>
 
+#include <initializer_list>
 #include <map>
 #include <mutex>
 #include <string>
