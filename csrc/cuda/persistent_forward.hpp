@@ -111,8 +111,10 @@ class ForwardBlock {
   LSTM_EXT_DEVICE float projected(int64_t step, int index) const {
     const Item i = item(index);
     if (!i.exists) return 0.0f;
-    return call_.projected[gate_index(step, i)] +
-           read_or_zero(call_.bias, i.gate * call_.hidden_size + at_.first_unit + i.own);
+    const int64_t row =
+        step * call_.projected_time_stride + (at_.first_row + i.row) * call_.projected_batch_stride;
+    const int64_t column = i.gate * call_.hidden_size + at_.first_unit + i.own;
+    return call_.projected[row + column] + read_or_zero(call_.bias, column);
   }
 
   LSTM_EXT_DEVICE void apply_gates(int64_t step, float early) {

@@ -40,14 +40,15 @@ template <class S>
 struct Forward {
   using A = Computing<S>;
   int64_t batch_size, seq_len, hidden_size;
-  const A* projected;  // (T, B, 4H)
-  const S* w_hh;       // (H, 4H)
-  const S* bias;       // (4H) or null
-  const A* c0;         // (B, H) or null: zeros
-  S* hidden;           // (T+1, B, H): [0] is h0 when called, [t+1] becomes h after step t
-  A* c;                // (B, H): the last cell state
-  S* gates;            // (T, B, 4H), activated; null unless a backward pass follows
-  A* cells;            // (T, B, H); null unless a backward pass follows
+  const A* projected;  // (T, B, 4H), column stride 1, other strides below
+  int64_t projected_time_stride, projected_batch_stride;  // in elements
+  const S* w_hh;                                          // (H, 4H)
+  const S* bias;                                          // (4H) or null
+  const A* c0;                                            // (B, H) or null: zeros
+  S* hidden;  // (T+1, B, H): [0] is h0 when called, [t+1] becomes h after step t
+  A* c;       // (B, H): the last cell state
+  S* gates;   // (T, B, 4H), activated; null unless a backward pass follows
+  A* cells;   // (T, B, H); null unless a backward pass follows
 };
 
 template <class S>

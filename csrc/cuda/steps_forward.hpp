@@ -56,10 +56,11 @@ LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
   const int64_t at = (step * call.batch_size + row) * hidden;
+  const A* projected =
+      call.projected + step * call.projected_time_stride + row * call.projected_batch_stride + unit;
   A z[kNumGates];
   for (int gate = 0; gate < kNumGates; ++gate) {
-    z[gate] = call.projected[kNumGates * at + gate * hidden + unit] +
-              read_or_zero(call.bias, gate * hidden + unit) + sums[gate];
+    z[gate] = projected[gate * hidden] + read_or_zero(call.bias, gate * hidden + unit) + sums[gate];
   }
   const CellGates<Number<A>> gates = activate_gates(gates_of(z));
   const A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);

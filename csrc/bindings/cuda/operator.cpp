@@ -43,6 +43,17 @@ cuda::Execution execution_of(const BoundPlan& plan, const py::object& scratch, u
           reinterpret_cast<cuda::Stream>(stream)};
 }
 
+// Of the first two of three axes, in elements.
+struct Strides {
+  int64_t first, second;
+};
+template <class T>
+Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) {
+  const auto item = static_cast<int64_t>(sizeof(T));
+  if (array.strides.empty()) return {shape[1] * shape[2], shape[2]};
+  return {array.strides[0] / item, array.strides[1] / item};
+}
+
 struct ForwardArrays {
   py::object projected, recurrent_kernel, bias, c0, hidden, c, gates, cells;
 };
@@ -54,7 +65,10 @@ void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& sc
   const auto n = sizes_of<S>(plan, cuda::Direction::kForward, a.projected, "projected");
   cuda::Forward<S> call{};
   call.batch_size = n.batch, call.seq_len = n.steps, call.hidden_size = n.units;
-  call.projected = read<A>(a.projected, "projected", n.gates());
+  const DeviceArray projected = check_array<A>(a.projected, "projected", n.gates(), 2);
+  call.projected = reinterpret_cast<const A*>(projected.data);
+  const Strides strides = strides_of<A>(projected, n.gates());
+  call.projected_time_stride = strides.first, call.projected_batch_stride = strides.second;
   call.w_hh = read<S>(a.recurrent_kernel, "recurrent_kernel", {n.units, kGates * n.units});
   call.bias = read_optional<S>(a.bias, "bias", {kGates * n.units});
   call.c0 = read_optional<A>(a.c0, "c0", n.state());
@@ -87,10 +101,8 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
     const DeviceArray array =
         check_array<S>(a.d_output, "d_output", {n.batch, n.steps, n.units}, 2);
     call.d_output = reinterpret_cast<const S*>(array.data);
-    const auto item = static_cast<int64_t>(sizeof(S));
-    const bool strided = !array.strides.empty();
-    call.d_output_batch_stride = strided ? array.strides[0] / item : n.steps * n.units;
-    call.d_output_time_stride = strided ? array.strides[1] / item : n.units;
+    const Strides strides = strides_of<S>(array, {n.batch, n.steps, n.units});
+    call.d_output_batch_stride = strides.first, call.d_output_time_stride = strides.second;
   }
   call.d_h = read_optional<S>(a.d_h, "d_h", n.state());
   call.d_c = read_optional<A>(a.d_c, "d_c", n.state());
