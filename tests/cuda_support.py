@@ -242,6 +242,12 @@ class Split(NamedTuple):
     rows: int = 0
     order: str = "forward"
     seed: int = 0
+    processors: int = 0  # of a smaller chip, on which fewer groups run at once
+
+    @property
+    def chip(self) -> dict[str, int] | None:
+        """The chip that is divided for; None: the emulator's own."""
+        return {**H200, "processors": self.processors} if self.processors else None
 
 
 class Emulated:
@@ -255,7 +261,9 @@ class Emulated:
 
     def plan(self, dtype: str, direction: str, batch: int, units: int, _: str = "") -> Any:
         s = self._split
-        return self._native.plan(dtype, direction, batch, units, s.algorithm, s.blocks, s.rows)
+        return self._native.plan(
+            dtype, direction, batch, units, s.algorithm, s.blocks, s.rows, device=s.chip
+        )
 
 
 @contextlib.contextmanager

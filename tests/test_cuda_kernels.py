@@ -106,13 +106,33 @@ def test_weights_that_registers_cannot_hold(
     assert_accurate(dtype, problems, found)
 
 
-def test_more_groups_than_run_at_once(native: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    size, split = (9, 2, 2, 34), Split("grid", 34, 2)
-    assert native.plan("float32", "forward", 9, 34, *split[:3]).describe()["launches"] == 2
-    problems = problems_of("float32", size, 2)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("size", "split", "rounds", "launches"),
+    [
+        ((9, 3, 2, 34), Split("grid", 3, 2, processors=9), 2, 1),  # one row in the last
+        ((17, 3, 2, 37), Split("grid", 2, 5, processors=2), 4, 1),
+        ((35, 2, 1, 5), Split("grid", 2, 1, processors=5), 16, 2),
+    ],
+)
+def test_more_rows_than_groups_hold_at_once(
+    size: Size,
+    split: Split,
+    rounds: int,
+    launches: int,
+    dtype: str,
+    native: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for direction in ("forward", "backward"):
+        plan = native.plan(
+            dtype, direction, size[0], size[3], *split[:3], device=split.chip
+        ).describe()
+        assert (plan["rounds"], plan["launches"]) == (rounds, launches)
+    problems = problems_of(dtype, size, 2)
     with emulating(native, split, monkeypatch):
-        found = [run_emulated(problem, "float32") for problem in problems]
-    assert_accurate("float32", problems, found)
+        found = [run_emulated(problem, dtype) for problem in problems]
+    assert_accurate(dtype, problems, found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -123,7 +143,8 @@ def test_the_same_bits_in_any_order_of_threads(
     # Of the tiles of "steps" there are two in every direction.
     size, blocks = ((67, 2, 2, 35), 0) if algorithm == "steps" else ((7, 5, 2, 22), 4)
     problem = problems_of(dtype, size, 1)[0]
-    split = Split(algorithm, blocks, 0 if algorithm == "steps" else 3)
+    rows, processors = (0, 0) if algorithm == "steps" else (3, 4 if algorithm == "grid" else 0)
+    split = Split(algorithm, blocks, rows, processors=processors)  # a grid takes three rounds
     with emulating(native, split, monkeypatch):
         expected = run_emulated(problem, dtype)
     orders = [("reverse", 0), *(("random", seed) for seed in range(6))]

@@ -33,7 +33,7 @@ def test_every_plan_fits(chip: dict[str, int], dtype: str, direction: str, nativ
             rows, groups, blocks = plan["rows"], plan["groups"], plan["blocks"]
             assert plan["units"] * blocks >= units and plan["threads"] % 32 == 0
             assert plan["threads"] <= 512 and plan["shared_bytes"] <= chip["shared_bytes"]
-            assert rows * groups * plan["launches"] >= batch
+            assert rows * plan["rounds"] * groups * plan["launches"] >= batch
             if plan["algorithm"] == "grid":
                 assert groups * blocks <= chip["processors"]  # or it could not run at once
             else:

@@ -66,6 +66,41 @@ LSTM_EXT_DEVICE Number<A> sigmoid(Number<A> x) {
   return {A(1) / (A(1) + exponential(-x.v))};
 }
 
+// In float32 without a branch, so that lanes with different gates stay together:
+//
+//   sigmoid(x) = 1 / (1 + 2^(-x log2 e))        tanh(x) = 1 - 2 / (1 + 2^(2x log2 e))
+//
+// and near zero, where the difference would cancel, tanh by x + x³ p(x²), the minimax polynomial of
+// Cephes' tanhf.c (S. Moshier).
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+
+// 1 / (1 + 2^(x scale)). What the product in the exponent loses to rounding comes back through the
+// derivative.
+LSTM_EXT_DEVICE float logistic(float x, float scale) {
+  const float power = x * scale;
+  const bool is_ordinary = power > -126.0f && power < 126.0f;
+  const float lost = is_ordinary ? fused(x, scale, -power) * kLn2 : 0.0f;
+  const float y = reciprocal(1.0f + exponential2(power));
+  return fused(y * (y - 1.0f), lost, y);
+}
+LSTM_EXT_DEVICE float tanh_near_zero(float x) {
+  const float square = x * x;
+  float p = fused(square, -5.70498872745e-3f, 2.06390887954e-2f);
+  p = fused(square, p, -5.37397155531e-2f);
+  p = fused(square, p, 1.33314422036e-1f);
+  p = fused(square, p, -3.33332819422e-1f);
+  return fused(x * square, p, x);
+}
+// tanh(x), or else sigmoid(x).
+LSTM_EXT_DEVICE float activate(float x, bool is_tanh) {
+  const float y = logistic(x, is_tanh ? 2.0f * kLog2E : -kLog2E);
+  const bool is_near = x > -0.625f && x < 0.625f;
+  const float t = is_near ? tanh_near_zero(x) : fused(-2.0f, y, 1.0f);
+  return is_tanh ? t : y;
+}
+LSTM_EXT_DEVICE Number<float> tanh(Number<float> x) { return {activate(x.v, true)}; }
+LSTM_EXT_DEVICE Number<float> sigmoid(Number<float> x) { return {logistic(x.v, -kLog2E)}; }
+
 template <class A>
 LSTM_EXT_DEVICE CellGates<Number<A>> gates_of(const A (&values)[kNumGates]) {
   return {{values[kInput]}, {values[kForget]}, {values[kCandidate]}, {values[kOutput]}};

@@ -44,10 +44,20 @@ LSTM_EXT_DEVICE T shuffle_xor(T value, int mask) {
 
 LSTM_EXT_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 LSTM_EXT_DEVICE double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
-LSTM_EXT_DEVICE float exponential(float x) { return expf(x); }
 LSTM_EXT_DEVICE double exponential(double x) { return exp(x); }
-LSTM_EXT_DEVICE float hyperbolic_tangent(float x) { return tanhf(x); }
 LSTM_EXT_DEVICE double hyperbolic_tangent(double x) { return tanh(x); }
+// An instruction each, right to the last bit or two; 2^x of a large x is infinite, and 1 / it zero.
+LSTM_EXT_DEVICE float exponential2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+LSTM_EXT_DEVICE float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+LSTM_EXT_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 LSTM_EXT_DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 LSTM_EXT_DEVICE uint32_t bits_of(float x) { return __float_as_uint(x); }
 LSTM_EXT_DEVICE uint16_t bfloat16_of(float x) {
@@ -74,6 +84,14 @@ LSTM_EXT_DEVICE uint64_t load_flagged(const uint64_t* p) {
   uint64_t value;
   asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(p) : "memory");
   return value;
+}
+
+// Two neighbours at an address of 16 bytes, each seen as a whole.
+LSTM_EXT_DEVICE void load_flagged_pair(const uint64_t* p, uint64_t (&values)[2]) {
+  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(values[0]), "=l"(values[1])
+               : "l"(p)
+               : "memory");
 }
 
 LSTM_EXT_DEVICE uint64_t clock_ns() {

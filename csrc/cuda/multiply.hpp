@@ -5,6 +5,8 @@
 //   multiply(in, rows, parts)  between two barriers of the block
 //   sum(parts, row, n)         any thread, after the second
 //   word(row, word_of_k)       where a word of `in` lies; put(in, row, k, value) writes a value
+//   packed(value)              the word of a lane's value and, if two units share one, of that of
+//                              the lane 4 further or less far, which has the other; by all lanes
 //
 // Words of `in` that no k belongs to must be zero.
 #pragma once
@@ -19,31 +21,32 @@ struct alignas(16) Quad {
   float v[4];
 };
 
-// The parts of one output in the order of the slices.
+// The parts of one output in their order.
 LSTM_EXT_DEVICE float sum_parts(const Geometry& g, const float* parts, int row, int n) {
-  float sum = 0;
-  for (int slice = 0; slice < g.slices; ++slice) {
-    sum += parts[(slice * g.rows + row) * g.outs + n];
-  }
+  const float* part = parts + row * g.outs + n;
+  float sum = part[0];
+  for (int i = 1; i < g.parts; ++i) sum += part[i * g.rows * g.outs];
   return sum;
 }
 
-// A thread computes the outputs `pair` and `pair + pairs` over one slice. Threads of a warp have
-// neighbouring pairs, and so read the same values of `in`.
+// A thread computes four neighbouring outputs over one slice; neighbouring lanes have the slices of
+// the same outputs.
 template <bool kDeep>
 class FloatMultiplier {
  public:
   using Stored = float;
+  static constexpr int kUnitsAWord = 1;
 
-  LSTM_EXT_DEVICE explicit FloatMultiplier(const Geometry& g)
-      : g_(g),
-        pairs_(g.outs / kFloatOuts),
-        slice_(thread_index() / pairs_),
-        pair_(thread_index() % pairs_) {}
+  LSTM_EXT_DEVICE explicit FloatMultiplier(const Geometry& g) : g_(g) {
+    const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
+    slice_ = warp % g.parts * g.lanes + lane % g.lanes;
+    quad_ = warp / g.parts * (kWarp / g.lanes) + lane / g.lanes;
+    part_ = warp % g.parts;
+  }
 
   LSTM_EXT_DEVICE static int words(int values) { return values; }
   LSTM_EXT_DEVICE int word(int row, int k) const {
-    return row * g_.row_words + k / 32 * 36 + k % 32;
+    return row * g_.row_words + k / kFloatDepth * kFloatStride + k % kFloatDepth;
   }
   LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
     in[word(row, k)] = bits_of(value);
@@ -51,6 +54,7 @@ class FloatMultiplier {
   LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
     return sum_parts(g_, parts, row, n);
   }
+  LSTM_EXT_DEVICE static uint32_t packed(float value) { return bits_of(value); }
 
   template <class Weight>
   LSTM_EXT_DEVICE void load(const Weight& weight, uint32_t* spare) {
@@ -58,26 +62,26 @@ class FloatMultiplier {
 #pragma unroll
     for (int i = 0; i < kFloatDepth; ++i) {
 #pragma unroll
-      for (int j = 0; j < kFloatOuts; ++j) held_[i][j] = read(weight, i, j);
+      for (int j = 0; j < kFloatOuts; ++j) held_[i][j] = read(weight, slice_, i, j);
     }
     for (int i = 0; i < (kDeep ? kFloatDepth : 0); ++i) {
       for (int j = 0; j < kFloatOuts; ++j) {
-        spare_[spare_index(i / 4, j) + i % 4] = read(weight, kFloatDepth + i, j);
+        spare_[spare_index(i / 4, j) + i % 4] = read(weight, g_.slices + slice_, i, j);
       }
     }
   }
 
   LSTM_EXT_DEVICE void multiply(const uint32_t* in, int rows, float* parts) const {
-    if (slice_ >= g_.slices) return;
     int row = 0;
     for (; row + 4 <= rows; row += 4) tile<4>(in, row, parts);
     for (; row < rows; ++row) tile<1>(in, row, parts);
   }
 
  private:
+  // A deep thread's second slice lies as far behind its first as there are slices.
   template <class Weight>
-  LSTM_EXT_DEVICE float read(const Weight& weight, int i, int j) const {
-    const int k = slice_ * g_.depth + i, n = pair_ + j * pairs_;
+  LSTM_EXT_DEVICE float read(const Weight& weight, int slice, int i, int j) const {
+    const int k = slice * kFloatDepth + i, n = quad_ * kFloatOuts + j;
     return slice_ < g_.slices && k < g_.k && n < g_.n ? weight(k, n) : 0.0f;
   }
   // Four values of k lie together, and threads beside each other.
@@ -85,37 +89,37 @@ class FloatMultiplier {
     return ((quad * kFloatOuts + j) * g_.threads + thread_index()) * 4;
   }
 
+  // Lanes past the last slice have weights of zero, but what they read must exist.
   template <int kRows>
   LSTM_EXT_DEVICE void tile(const uint32_t* in, int row, float* parts) const {
-    float sums[kRows][kFloatOuts] = {};
-    const auto* values = reinterpret_cast<const float*>(in) + word(row, slice_ * g_.depth);
+    float sums[kRows * kFloatOuts] = {};
+    const int slice = slice_ < g_.slices ? slice_ : 0;
+    const auto* values = reinterpret_cast<const float*>(in) + word(row, slice * kFloatDepth);
 #pragma unroll
     for (int quad = 0; quad < kFloatDepth / 4; ++quad) {
       Quad x[kRows];
       load_quads<kRows>(values + 4 * quad, x);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        add<kRows>(x, i, held_[4 * quad + i][0], held_[4 * quad + i][1], sums);
-      }
+      for (int i = 0; i < 4; ++i) add<kRows>(x, i, held_[4 * quad + i], sums);
     }
 #pragma unroll 1
     for (int quad = 0; quad < (kDeep ? kFloatDepth / 4 : 0); ++quad) {
-      Quad x[kRows], w[kFloatOuts];
-      load_quads<kRows>(values + 36 + 4 * quad, x);
+      Quad x[kRows];
+      load_quads<kRows>(values + g_.slices * kFloatStride + 4 * quad, x);
 #pragma unroll
       for (int j = 0; j < kFloatOuts; ++j) {
-        w[j] = *reinterpret_cast<const Quad*>(spare_ + spare_index(quad, j));
-      }
+        const auto w = *reinterpret_cast<const Quad*>(spare_ + spare_index(quad, j));
 #pragma unroll
-      for (int i = 0; i < 4; ++i) add<kRows>(x, i, w[0].v[i], w[1].v[i], sums);
-    }
+        for (int i = 0; i < 4; ++i) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int j = 0; j < kFloatOuts; ++j) {
-        parts[(slice_ * g_.rows + row + r) * g_.outs + pair_ + j * pairs_] = sums[r][j];
+          for (int r = 0; r < kRows; ++r) {
+            sums[r * kFloatOuts + j] = fused(x[r].v[i], w.v[i], sums[r * kFloatOuts + j]);
+          }
+        }
       }
     }
+    if (g_.lanes == 1) return write(sums, row, 0, parts);
+    add_lanes<kRows * kFloatOuts, 1>(sums, row, 0, parts);
   }
 
   template <int kRows>
@@ -127,17 +131,50 @@ class FloatMultiplier {
   }
 
   template <int kRows>
-  LSTM_EXT_DEVICE static void add(const Quad (&x)[kRows], int i, float w0, float w1,
-                                  float (&sums)[kRows][kFloatOuts]) {
+  LSTM_EXT_DEVICE static void add(const Quad (&x)[kRows], int i, const float (&w)[kFloatOuts],
+                                  float (&sums)[kRows * kFloatOuts]) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      sums[r][0] = fused(x[r].v[i], w0, sums[r][0]);
-      sums[r][1] = fused(x[r].v[i], w1, sums[r][1]);
+#pragma unroll
+      for (int j = 0; j < kFloatOuts; ++j) {
+        sums[r * kFloatOuts + j] = fused(x[r].v[i], w[j], sums[r * kFloatOuts + j]);
+      }
+    }
+  }
+
+  // Adds over lanes that differ in the bit kMask and those above. Of several values each of two
+  // lanes keeps half, so that in the end the lanes share them out; `first` counts what came before.
+  // The order of the additions is the same for every number of rows.
+  template <int kCount, int kMask>
+  LSTM_EXT_DEVICE void add_lanes(const float (&sums)[kCount], int row, int first,
+                                 float* parts) const {
+    constexpr int kKept = kCount > 1 ? kCount / 2 : 1;
+    const bool upper = kCount > 1 && (thread_index() & kMask) != 0;
+    float kept[kKept];
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      const float low = sums[i], high = sums[kCount > 1 ? i + kKept : i];
+      kept[i] = (upper ? high : low) + shuffle_xor(upper ? low : high, kMask);
+    }
+    if (upper) first += kKept;
+    if constexpr (2 * kMask < kMaxLanes) {
+      if (2 * kMask < g_.lanes) return add_lanes<kKept, 2 * kMask>(kept, row, first, parts);
+    }
+    write(kept, row, first, parts);
+  }
+
+  template <int kCount>
+  LSTM_EXT_DEVICE void write(const float (&sums)[kCount], int row, int first, float* parts) const {
+    if (quad_ >= g_.quads) return;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int r = row + (first + i) / kFloatOuts, j = (first + i) % kFloatOuts;
+      parts[(part_ * g_.rows + r) * g_.outs + quad_ * kFloatOuts + j] = sums[i];
     }
   }
 
   const Geometry& g_;
-  int pairs_, slice_, pair_;
+  int slice_, quad_, part_;
   float held_[kFloatDepth][kFloatOuts];
   float* spare_ = nullptr;
 };
@@ -148,6 +185,7 @@ template <bool kDeep>
 class BFloat16Multiplier {
  public:
   using Stored = BFloat16;
+  static constexpr int kUnitsAWord = 2;
 
   LSTM_EXT_DEVICE explicit BFloat16Multiplier(const Geometry& g)
       : g_(g),
@@ -155,12 +193,19 @@ class BFloat16Multiplier {
         first_tile_(thread_index() / kWarp / g.slices * g.out_tiles) {}
 
   LSTM_EXT_DEVICE static int words(int values) { return values / 2; }
-  LSTM_EXT_DEVICE int word(int row, int pair) const { return row * g_.row_words + pair; }
+  // The two words that a lane needs for an mma, four apart, lie together.
+  LSTM_EXT_DEVICE int word(int row, int pair) const {
+    return row * g_.row_words + pair / 8 * 8 + pair % 4 * 2 + pair % 8 / 4;
+  }
   LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
     reinterpret_cast<uint16_t*>(in)[2 * word(row, k / 2) + k % 2] = bfloat16_of(value);
   }
   LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
     return sum_parts(g_, parts, row, n);
+  }
+  LSTM_EXT_DEVICE static uint32_t packed(float value) {
+    const uint32_t mine = bfloat16_of(value), other = shuffle_xor(mine, kNumGates);
+    return thread_index() & kNumGates ? other | mine << 16 : mine | other << 16;
   }
 
   template <class Weight>
@@ -202,6 +247,9 @@ class BFloat16Multiplier {
   struct alignas(16) Words {
     uint32_t v[kFragmentWords];
   };
+  struct alignas(8) Pair {
+    uint32_t v[2];
+  };
 
   // Sums of even and odd fragments, so that one mma need not wait for the last.
   struct Run {
@@ -226,8 +274,8 @@ class BFloat16Multiplier {
   LSTM_EXT_DEVICE void step(const uint32_t (&w)[kFragmentWords], int i, const uint32_t* values,
                             int row, float* parts, Run& run) const {
     if (run.tile >= g_.out_tiles) return;
-    const uint32_t* x = values + run.fragment * (kFragmentSide / 2);
-    multiply_fragments(run.sums[i % 2], w, x[0], x[4]);
+    const auto x = *reinterpret_cast<const Pair*>(values + run.fragment * (kFragmentSide / 2));
+    multiply_fragments(run.sums[i % 2], w, x.v[0], x.v[1]);
     if (++run.fragment < g_.k_tiles) return;
     write(run, row, parts);
     run.fragment = 0;

@@ -18,18 +18,22 @@ class BackwardBlock {
   static constexpr int kSlots = X::kInPlace ? 2 : 1;
   static constexpr int kAdders = 8;  // lanes that add the parts of one unit
 
+  // What the forward pass kept of an own unit in a row, and the gradient of its output.
+  struct Kept {
+    float gates[kNumGates];
+    float c, c_prev, d_h;
+  };
+
   LSTM_EXT_DEVICE BackwardBlock(const Backward<S>& call, const Share& share, uint32_t* memory)
       : call_(call),
         share_(share),
-        at_(position_of(share, call.batch_size)),
-        layout_(shared_layout(share.geometry, share.units, 1, 0)),
-        in_(memory + layout_.in),
-        parts_(reinterpret_cast<float*>(memory + layout_.parts)),
-        cells_(reinterpret_cast<float*>(memory + layout_.cells)),
+        at_(share, static_cast<int>(call.batch_size)),
+        memory_(memory),
+        mine_(item(thread_index() / kAdders)),
         multiplier_(share.geometry),
-        exchange_(mailbox(memory)) {}
+        exchange_(share.post, memory, at_.group, at_.rank) {}
 
-  LSTM_EXT_DEVICE void run(uint32_t* memory) {
+  LSTM_EXT_DEVICE void run() {
     const S* w = call_.w_hh;
     const int64_t columns = kNumGates * call_.hidden_size;
     multiplier_.load(
@@ -39,151 +43,179 @@ class BackwardBlock {
                      ? w[n * columns + k % kNumGates * call_.hidden_size + unit]
                      : S{};
         },
-        memory + layout_.weights);
-    for (int i = thread_index(); i < in_words(share_.geometry); i += thread_count()) in_[i] = 0;
-    read_state();
+        memory_ + share_.layout.weights);
+    const int words = in_words(share_.geometry);
+    for (int i = thread_index(); i < words; i += thread_count()) in()[i] = 0;
+    for (int round = 0; round < at_.rounds; ++round) read_state(turn(0, round));
     exchange_.begin();
-    for (int64_t s = 0; s < call_.seq_len; ++s) {
-      const Kept early = kept(s, thread_index() / kAdders);
-      if (s > 0) receive(s);
-      undo_cells(s, early);
-      sync_block();
-      multiplier_.multiply(in_, at_.rows, parts_);
-      sync_block();
-      send(s);
+    Kept early = kept(turn(0, 0), mine_);
+    for (int s = 0; s < call_.seq_len; ++s) {
+      for (int round = 0; round < at_.rounds; ++round) early = take(turn(s, round), early);
     }
-    receive(call_.seq_len);
-    write_state();
+    for (int round = 0; round < at_.rounds; ++round) {
+      receive(turn(static_cast<int>(call_.seq_len), round));
+      write_state(turn(static_cast<int>(call_.seq_len), round));
+    }
     exchange_.end();
   }
 
  private:
-  LSTM_EXT_DEVICE Mailbox mailbox(uint32_t* memory) const {
-    const int all = share_.units * share_.blocks;
-    return {memory + layout_.received,
-            share_.geometry.rows * all,
-            at_.rows * all,
-            reinterpret_cast<uint64_t*>(memory + layout_.arrivals),
-            share_.mail ? share_.mail + at_.group * share_.mail_words : nullptr,
-            share_.blocks,
-            at_.rank,
-            false,
-            share_.bound};
+  // `step` of a turn counts backward.
+  LSTM_EXT_DEVICE Turn turn(int s, int round) const {
+    return Turn(share_, at_, static_cast<int>(call_.batch_size), s, round);
+  }
+  LSTM_EXT_DEVICE Turn after(const Turn& t) const {
+    if (t.round + 1 < at_.rounds) return turn(t.step, t.round + 1);
+    return turn(t.step + 1, 0);
   }
 
-  LSTM_EXT_DEVICE int64_t state_index(int i) const {
-    return (at_.first_row + i / share_.units) * call_.hidden_size + unit_of(i);
+  LSTM_EXT_DEVICE uint32_t* in() const { return memory_ + share_.layout.in; }
+  LSTM_EXT_DEVICE float* parts() const {
+    return reinterpret_cast<float*>(memory_ + share_.layout.parts);
   }
-  LSTM_EXT_DEVICE int64_t unit_of(int i) const { return at_.first_unit + i % share_.units; }
 
-  LSTM_EXT_DEVICE void read_state() {
-    for (int i = thread_index(); i < at_.rows * share_.units; i += thread_count()) {
-      cells_[i] = unit_of(i) < call_.hidden_size ? read_or_zero(call_.d_c, state_index(i)) : 0.0f;
+  // An own unit in a row.
+  struct Item {
+    int row, own;
+    bool is_unit;  // and not padding
+  };
+  LSTM_EXT_DEVICE Item item(int index) const {
+    const int row = share_.by_units.quotient(index), own = share_.by_units.rest(index, row);
+    return {row, own, at_.first_unit + own < call_.hidden_size};
+  }
+  LSTM_EXT_DEVICE float* cell(const Turn& t, const Item& i) const {
+    return reinterpret_cast<float*>(memory_ + share_.layout.cells) +
+           (t.round * share_.rows + i.row) * share_.units + i.own;
+  }
+  LSTM_EXT_DEVICE int64_t state_index(const Turn& t, const Item& i) const {
+    return int64_t{t.first_row + i.row} * call_.hidden_size + at_.first_unit + i.own;
+  }
+  // Of (T, B, H) arrays, without the unit; times 4 of (T, B, 4H).
+  LSTM_EXT_DEVICE int64_t row_index(const Turn& t, const Item& i) const {
+    const int64_t step = call_.seq_len - 1 - t.step;
+    return (step * call_.batch_size + t.first_row + i.row) * call_.hidden_size;
+  }
+
+  LSTM_EXT_DEVICE void read_state(const Turn& t) {
+    for (int index = thread_index(); index < t.rows * share_.units; index += thread_count()) {
+      const Item i = item(index);
+      *cell(t, i) = i.is_unit ? read_or_zero(call_.d_c, state_index(t, i)) : 0.0f;
     }
   }
 
-  LSTM_EXT_DEVICE void receive(int64_t s) {
-    exchange_.wait(s, [](int word) { return word; });
+  LSTM_EXT_DEVICE void receive(const Turn& t) {
+    exchange_.enter(t.round, t.rows * share_.all);
+    exchange_.wait(t.step, [](int word) { return word; });
     lost_ = sync_block_or(exchange_.gave_up);
   }
 
-  // The gradient of h that the recurrence brings to own unit i (row, unit), in all lanes of the
-  // kAdders that work on it.
-  LSTM_EXT_DEVICE float recurrent_gradient(int64_t s, int i, int lane) const {
-    const int own = at_.rows * share_.units;
-    const auto* received = reinterpret_cast<const float*>(exchange_.received(s));
+  // Step and round, from the gradient of h that it needs to those that it sends. `early` is what
+  // kept() gave for it, and that of the next turn is returned.
+  LSTM_EXT_DEVICE Kept take(const Turn& t, const Kept& early) {
+    if (t.step > 0) {
+      receive(t);
+    } else {
+      exchange_.enter(t.round, t.rows * share_.all);
+    }
+    undo_cells(t, early);
+    sync_block();
+    multiplier_.multiply(in(), t.rows, parts());
+    sync_block();
+    const Turn next = after(t);
+    const Kept ahead = next.step < call_.seq_len ? kept(next, mine_) : Kept{};
+    send(t);
+    return ahead;
+  }
+
+  // The gradient of h that the recurrence brings to an item, in all lanes of the kAdders that work
+  // on it.
+  LSTM_EXT_DEVICE float recurrent_gradient(const Turn& t, const Item& i, int lane) const {
+    const auto* received = reinterpret_cast<const float*>(exchange_.received(t.step));
+    const int own = t.rows * share_.units;
     float sum = 0;
-    if (i < own) {
+    if (i.row < t.rows) {
       for (int source = lane; source < share_.blocks; source += kAdders) {
-        sum += received[source * own + i];
+        sum += received[source * own + i.row * share_.units + i.own];
       }
     }
     for (int mask = 1; mask < kAdders; mask *= 2) sum += shuffle_xor(sum, mask);
     return lost_ ? not_a_number() : sum;
   }
 
-  // What the forward pass kept of own unit i (row, unit), and the gradient of its output. Read
-  // before a wait, it is there after it.
-  struct Kept {
-    float gates[kNumGates];
-    float c, c_prev, d_h;
-  };
-  LSTM_EXT_DEVICE Kept kept(int64_t s, int i) const {
-    if (i >= at_.rows * share_.units || unit_of(i) >= call_.hidden_size) return {};
-    const int64_t step = call_.seq_len - 1 - s, hidden = call_.hidden_size, unit = unit_of(i);
-    const int64_t at = row_of(step, i);
+  LSTM_EXT_DEVICE Kept kept(const Turn& t, const Item& i) const {
+    if (i.row >= t.rows || !i.is_unit) return {};
+    const int64_t step = call_.seq_len - 1 - t.step, hidden = call_.hidden_size;
+    const int64_t at = row_index(t, i), unit = at_.first_unit + i.own;
     const S* gates = call_.gates + kNumGates * at + unit;
     const float c_prev = step > 0 ? call_.cells[at - call_.batch_size * hidden + unit]
-                                  : read_or_zero(call_.c0, state_index(i));
+                                  : read_or_zero(call_.c0, state_index(t, i));
     return {
         {widen(gates[0]), widen(gates[hidden]), widen(gates[2 * hidden]), widen(gates[3 * hidden])},
         call_.cells[at + unit],
         c_prev,
-        upstream(call_, step, at_.first_row + i / share_.units, unit)};
+        upstream(call_, step, t.first_row + i.row, unit)};
   }
 
-  // kAdders lanes a unit and row: all compute the cell, the first four write a gate each.
-  LSTM_EXT_DEVICE void undo_cells(int64_t s, const Kept& early) {
-    const int own = at_.rows * share_.units;
-    const int lane = thread_index() % kAdders, stride = thread_count() / kAdders;
-    for (int i = thread_index() / kAdders; i < ceil_units(own); i += stride) {
-      const bool exists = i < own && unit_of(i) < call_.hidden_size;
-      const float d_cell = i < own ? cells_[i] : 0.0f;
-      float d_h = 0;
-      if (s > 0) {
-        d_h = recurrent_gradient(s, i, lane);
-      } else if (exists) {
-        d_h = read_or_zero(call_.d_h, state_index(i));
-      }
-      CellGradient<Number<float>> gradient{};
-      if (exists) {
-        const Kept k = i == thread_index() / kAdders ? early : kept(s, i);
-        gradient =
-            cell_backward(gates_of(k.gates), Number<float>{k.c}, Number<float>{k.c_prev},
-                          Number<float>{d_h + k.d_h}, Number<float>{d_cell}, Number<float>{1});
-      }
-      sync_warp();  // d_gates may be gates, and each lane overwrites what others have read
-      if (exists) write(call_.seq_len - 1 - s, i, lane, gradient);
+  LSTM_EXT_DEVICE void undo_cells(const Turn& t, const Kept& early) {
+    const int own = t.rows * share_.units, stride = thread_count() / kAdders;
+    for (int index = thread_index() / kAdders; index < ceil_units(own); index += stride) {
+      const bool is_mine = index < stride;
+      const Item i = is_mine ? mine_ : item(index);
+      undo_cell(t, i, is_mine ? early : kept(t, i));
     }
   }
 
-  // Of (T, B, H) arrays; times 4 of (T, B, 4H).
-  LSTM_EXT_DEVICE int64_t row_of(int64_t step, int i) const {
-    return (step * call_.batch_size + at_.first_row + i / share_.units) * call_.hidden_size;
+  // kAdders lanes a unit and row: all compute the cell, the first four write a gate each.
+  LSTM_EXT_DEVICE void undo_cell(const Turn& t, const Item& i, const Kept& k) {
+    const int lane = thread_index() % kAdders;
+    const bool is_row = i.row < t.rows, exists = is_row && i.is_unit;
+    const float d_cell = is_row ? *cell(t, i) : 0.0f;
+    float d_h = 0;
+    if (t.step > 0) {
+      d_h = recurrent_gradient(t, i, lane);
+    } else if (exists) {
+      d_h = read_or_zero(call_.d_h, state_index(t, i));
+    }
+    const CellGradient<Number<float>> gradient =
+        cell_backward(gates_of(k.gates), Number<float>{k.c}, Number<float>{k.c_prev},
+                      Number<float>{d_h + k.d_h}, Number<float>{d_cell}, Number<float>{1});
+    sync_warp();  // d_gates may be gates, and each lane overwrites what others have read
+    if (exists) write(t, i, lane, gradient);
   }
 
-  LSTM_EXT_DEVICE void write(int64_t step, int i, int lane,
+  LSTM_EXT_DEVICE void write(const Turn& t, const Item& i, int lane,
                              const CellGradient<Number<float>>& gradient) {
-    if (lane == 0) cells_[i] = gradient.c_prev.v;
+    if (lane == 0) *cell(t, i) = gradient.c_prev.v;
     if (lane >= kNumGates) return;
     const CellGates<Number<float>>& z = gradient.z;
     const float mine = lane == kInput       ? z.input.v
                        : lane == kForget    ? z.forget.v
                        : lane == kCandidate ? z.candidate.v
                                             : z.output.v;
-    const int64_t at = kNumGates * row_of(step, i) + lane * call_.hidden_size + unit_of(i);
-    call_.d_gates[at] = narrow<S>(mine);
-    multiplier_.put(in_, i / share_.units, i % share_.units * kNumGates + lane, mine);
+    const int64_t unit = at_.first_unit + i.own;
+    call_.d_gates[kNumGates * row_index(t, i) + lane * call_.hidden_size + unit] = narrow<S>(mine);
+    multiplier_.put(in(), i.row, i.own * kNumGates + lane, mine);
   }
 
-  LSTM_EXT_DEVICE void send(int64_t s) {
-    const int all = share_.units * share_.blocks;
-    exchange_.sent(s);
-    for (int i = thread_index(); i < at_.rows * all; i += thread_count()) {
-      const int row = i / all, n = i % all;
-      const int place = (at_.rank * at_.rows + row) * share_.units + n % share_.units;
-      exchange_.send(s, n / share_.units, place, bits_of(multiplier_.sum(parts_, row, n)));
+  LSTM_EXT_DEVICE void send(const Turn& t) {
+    exchange_.sent(t.step);
+    for (int index = thread_index(); index < t.rows * share_.all; index += thread_count()) {
+      const int row = share_.by_all.quotient(index), n = share_.by_all.rest(index, row);
+      const int to = share_.by_units.quotient(n), unit = share_.by_units.rest(n, to);
+      const int place = (at_.rank * t.rows + row) * share_.units + unit;
+      exchange_.send(t.step, to, place, bits_of(multiplier_.sum(parts(), row, n)));
     }
   }
 
-  LSTM_EXT_DEVICE void write_state() const {
-    const int own = at_.rows * share_.units;
+  LSTM_EXT_DEVICE void write_state(const Turn& t) const {
+    const int own = t.rows * share_.units;
     const int lane = thread_index() % kAdders, stride = thread_count() / kAdders;
-    for (int i = thread_index() / kAdders; i < ceil_units(own); i += stride) {
-      const float d_h = recurrent_gradient(call_.seq_len, i, lane);
-      if (lane > 0 || i >= own || unit_of(i) >= call_.hidden_size) continue;
-      call_.d_h0[state_index(i)] = narrow<S>(d_h);
-      call_.d_c0[state_index(i)] = lost_ ? not_a_number() : cells_[i];
+    for (int index = thread_index() / kAdders; index < ceil_units(own); index += stride) {
+      const Item i = item(index);
+      const float d_h = recurrent_gradient(t, i, lane);
+      if (lane > 0 || i.row >= t.rows || !i.is_unit) continue;
+      call_.d_h0[state_index(t, i)] = narrow<S>(d_h);
+      call_.d_c0[state_index(t, i)] = lost_ ? not_a_number() : *cell(t, i);
     }
   }
 
@@ -195,11 +227,9 @@ class BackwardBlock {
 
   const Backward<S>& call_;
   const Share& share_;
-  Position at_;
-  SharedLayout layout_;
-  uint32_t* in_;
-  float* parts_;
-  float* cells_;
+  const Position at_;
+  uint32_t* memory_;
+  const Item mine_;
   M multiplier_;
   X exchange_;
   bool lost_ = false;
@@ -209,8 +239,7 @@ template <class M, class X>
 LSTM_EXT_KERNEL(kMaxThreads)
 persistent_backward(const Backward<typename M::Stored> call, const Share share) {
   LSTM_EXT_SHARED_MEMORY(memory);
-  auto* words = reinterpret_cast<uint32_t*>(memory);
-  BackwardBlock<M, X>(call, share, words).run(words);
+  BackwardBlock<M, X>(call, share, reinterpret_cast<uint32_t*>(memory)).run();
 }
 
 }  // namespace cuda

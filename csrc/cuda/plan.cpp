@@ -21,6 +21,7 @@ constexpr int kClusterBytesPerCycle = 32;  // that a block receives
 constexpr int kGridBytesPerCycle = 64;
 constexpr int kSharedBytesPerCycle = 128;
 constexpr int kL2BytesPerCycle = 2500;  // of the whole chip
+constexpr int kTurn = 900;              // of a turn: gates, barriers
 constexpr int kLanes = 128;             // fused multiply-adds a cycle
 constexpr int kFragmentCycles = 2;      // of one mma, when many are on their way
 constexpr int kFragmentChain = 17;      // of one in a warp, which has two chains of them
@@ -31,7 +32,9 @@ constexpr int kMatrixCycles = 1;        // the same in bfloat16
 // 16 only where 8 do not fit: few such clusters find room.
 constexpr int kClusterSizes[] = {1, 2, 4, 8, 16};
 
-constexpr int kMostRows = 1 << 12;  // of a group: more never fit
+constexpr int kMostRows = 64;  // at once
+constexpr int kMostRounds = 16;
+constexpr int64_t kLargestBatch = 1 << 20;
 
 struct Problem {
   Precision precision;
@@ -41,8 +44,8 @@ struct Problem {
   const Device& device;
 };
 
-// A division among `blocks` with `rows` a group, if it fits; whether it does is returned.
-bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, Plan* plan) {
+// A division among `blocks` with `rows` at once, if it fits; whether it does is returned.
+bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, int rounds, Plan* plan) {
   const bool small = p.precision == Precision::kBFloat16;
   int units = ceil_div(p.hidden_size, blocks);
   if (small) units += units % 2;  // two share a word
@@ -56,36 +59,42 @@ bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, Plan* p
     const bool cluster = algorithm == Algorithm::kCluster;
     const int in_buffers = forward && cluster ? 2 : 1;
     const int received = forward ? 0 : (cluster ? 2 : 1) * g.rows * all;
-    const SharedLayout layout = shared_layout(g, units, in_buffers, received);
+    const SharedLayout layout = shared_layout(g, units, rounds, in_buffers, received);
     if (4 * static_cast<int64_t>(layout.words) > p.device.shared_bytes) continue;
     plan->algorithm = algorithm;
-    plan->blocks = blocks, plan->units = units, plan->rows = rows;
-    plan->geometry = g;
+    plan->blocks = blocks, plan->units = units, plan->rows = rows, plan->rounds = rounds;
+    plan->geometry = g, plan->layout = layout;
     plan->shared_bytes = 4 * static_cast<size_t>(layout.words);
     return true;
   }
   return false;
 }
 
-int64_t cycles_of_step(const Problem& p, const Plan& plan) {
+// Of a block, for one round.
+int64_t cycles_of_product(const Problem& p, const Plan& plan) {
   const Geometry& g = plan.geometry;
-  const bool small = p.precision == Precision::kBFloat16;
-  const int passes = ceil_div(plan.rows, small ? kFragmentRows : 4);
-  int64_t cycles = 0;
-  if (small) {
-    const int64_t fragments = g.out_tiles * g.k_tiles, warps = g.threads / 32;
-    cycles += passes * std::max(fragments * warps * kFragmentCycles, fragments * kFragmentChain);
-  } else {
-    cycles += int64_t{plan.rows} * g.threads * (g.deep ? 2 : 1) * kHeldWords / kLanes;
+  const int64_t warps = g.threads / 32;
+  if (p.precision == Precision::kBFloat16) {
+    const int64_t passes = ceil_div(plan.rows, kFragmentRows), fragments = g.out_tiles * g.k_tiles;
+    const int64_t products =
+        std::max(fragments * warps * kFragmentCycles, fragments * kFragmentChain);
+    return passes * (products + 4 * weight_words(g) / kSharedBytesPerCycle);
   }
-  cycles += int64_t{passes} * 4 * weight_words(g) / kSharedBytesPerCycle;
-  if (plan.blocks == 1 && plan.algorithm == Algorithm::kCluster) return cycles;
-  const bool pairs = small && p.direction == Direction::kForward;
+  const int64_t passes = plan.rows / 4 + plan.rows % 4;
+  const int64_t products = 4 * kHeldWords * 32 * warps / kLanes * (g.deep ? 2 : 1);
+  return passes * (products + 4 * weight_words(g) / kSharedBytesPerCycle);
+}
+
+int64_t cycles_of_step(const Problem& p, const Plan& plan) {
+  const bool pairs = p.precision == Precision::kBFloat16 && p.direction == Direction::kForward;
   const int64_t words = int64_t{plan.rows} * plan.blocks * plan.units / (pairs ? 2 : 1);
-  if (plan.algorithm == Algorithm::kCluster) {
-    return cycles + kClusterTrip + 4 * words / kClusterBytesPerCycle;
+  const bool cluster = plan.algorithm == Algorithm::kCluster;
+  int64_t turn = kTurn + cycles_of_product(p, plan);
+  if (plan.blocks > 1) {
+    turn += cluster ? 4 * words / kClusterBytesPerCycle : 8 * words / kGridBytesPerCycle;
   }
-  return cycles + kGridTrip + 8 * words / kGridBytesPerCycle;
+  const int trip = plan.blocks == 1 ? 0 : cluster ? kClusterTrip : kGridTrip;
+  return std::max(plan.rounds * turn, turn + trip);
 }
 
 // A plan and what it costs.
@@ -99,38 +108,51 @@ void keep_cheaper(Candidate* best, const Candidate& other) {
   if (other.exists() && other.cycles < best->cycles) *best = other;
 }
 
-// Device memory of a grid's groups: two slots of words with their flags, one for each value that a
-// block receives in a step. Forward all blocks of a group receive the same.
-size_t mail_bytes(const Problem& p, const Plan& plan) {
+// Of a group and round, in words of 64 bits: two slots of words with their flags, one for each
+// value that a block receives in a step. Forward all blocks of a group receive the same.
+int64_t mail_words(const Problem& p, const Plan& plan) {
   const bool forward = p.direction == Direction::kForward;
-  const size_t all = static_cast<size_t>(plan.units) * plan.blocks;
-  const size_t words =
-      forward ? (p.precision == Precision::kBFloat16 ? all / 2 : all) : all * plan.blocks;
-  return 2 * sizeof(uint64_t) * words * plan.rows * plan.groups;
+  const int64_t all = int64_t{plan.units} * plan.blocks;
+  const bool pairs = forward && p.precision == Precision::kBFloat16;
+  const int64_t words = (pairs ? all / 2 : all) * plan.rows;
+  return 2 * (words + words % 2) * (forward ? 1 : plan.blocks);
 }
 
-// Rows so that all groups run at once if they can; fewer if shared memory asks for it.
-Candidate share_out(const Problem& p, Algorithm algorithm, int blocks, const Request& request) {
+// With `rows` at once: in a grid as many groups as run at once and as many rounds as it then takes,
+// if their cells fit.
+Candidate share_out(const Problem& p, Algorithm algorithm, int blocks, int rows) {
   Candidate result;
   const int at_once = p.device.processors / blocks;
   if (at_once == 0) return result;
-  const auto batch = std::max<int64_t>(p.batch_size, 1);
-  const int64_t wanted = request.rows ? request.rows : (batch + at_once - 1) / at_once;
-  if (wanted > kMostRows) return result;
-  Plan plan{};
-  bool fits = false;
-  for (int rows = static_cast<int>(wanted); rows >= 1 && !fits; rows /= 2) {
-    fits = divide(p, algorithm, blocks, rows, &plan);
-  }
-  if (!fits) return result;
-  const int64_t groups = (batch + plan.rows - 1) / plan.rows;
   const bool is_grid = algorithm == Algorithm::kGrid;
+  const int64_t batch = std::max<int64_t>(p.batch_size, 1), parts = (batch + rows - 1) / rows;
+  int64_t rounds = is_grid ? std::min<int64_t>((parts + at_once - 1) / at_once, kMostRounds) : 1;
+  Plan plan{};
+  while (!divide(p, algorithm, blocks, rows, static_cast<int>(rounds), &plan)) {
+    if (rounds == 1) return result;
+    rounds = (rounds + 1) / 2;
+  }
+  const int64_t groups = (parts + rounds - 1) / rounds;
   plan.groups = static_cast<int>(is_grid ? std::min<int64_t>(groups, at_once) : groups);
   plan.launches = static_cast<int>((groups + plan.groups - 1) / plan.groups);
-  if (is_grid) plan.scratch_bytes = mail_bytes(p, plan);
+  if (is_grid) {
+    plan.mail_words = mail_words(p, plan);
+    plan.scratch_bytes = sizeof(uint64_t) * plan.mail_words * plan.rounds * plan.groups;
+  }
   result.plan = plan;
   result.cycles = (groups + at_once - 1) / at_once * cycles_of_step(p, plan);
   return result;
+}
+
+// The best number of rows at once.
+Candidate share_out(const Problem& p, Algorithm algorithm, int blocks, const Request& request) {
+  if (request.rows) return share_out(p, algorithm, blocks, request.rows);
+  Candidate best;
+  for (int rows = 1; rows <= kMostRows; rows *= 2) {
+    keep_cheaper(&best, share_out(p, algorithm, blocks, rows));
+    if (rows >= p.batch_size) break;
+  }
+  return best;
 }
 
 Candidate best_cluster(const Problem& p, const Request& request) {
@@ -186,7 +208,7 @@ Candidate best_of(const Problem& p, Algorithm algorithm, const Request& request)
 Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int64_t hidden_size,
                const Device& device, const Request& request) {
   constexpr int64_t kLargest = 1 << 14;  // what is larger fits no chip
-  const bool huge = hidden_size > kLargest || batch_size > int64_t{kMostRows} << 8;
+  const bool huge = hidden_size > kLargest || batch_size > kLargestBatch;
   const Problem p{precision, direction, batch_size,
                   static_cast<int>(std::min(hidden_size, kLargest)), device};
   if (request.algorithm == Algorithm::kAuto) {

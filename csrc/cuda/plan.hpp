@@ -29,19 +29,22 @@ struct Device {
 struct Request {
   Algorithm algorithm;
   int blocks;  // of a cluster or of a group of a grid
-  int rows;    // of a group
+  int rows;    // of a round
 };
 
 struct Plan {
   Algorithm algorithm;
   int blocks;    // that share the units, and so make a group
   int units;     // of a block
-  int rows;      // of the batch in a group
+  int rows;      // of the batch that a group computes at once
+  int rounds;    // of so many rows that a group takes in turn
   int groups;    // in one launch
   int launches;  // until all rows are done
   Geometry geometry;
+  SharedLayout layout;
   size_t shared_bytes;   // of a block
   size_t scratch_bytes;  // of device memory, zero when a launch begins
+  int64_t mail_words;    // of it, of 64 bits, for a group and round
 };
 
 // Throws std::invalid_argument if a forced algorithm cannot do the call, and says why.

@@ -39,6 +39,7 @@ using Computing = typename Computed<S>::Type;
 template <class S>
 struct Forward {
   using A = Computing<S>;
+  static constexpr Direction kDirection = Direction::kForward;
   int64_t batch_size, seq_len, hidden_size;
   const A* projected;  // (T, B, 4H), column stride 1, other strides below
   int64_t projected_time_stride, projected_batch_stride;  // in elements
@@ -54,6 +55,7 @@ struct Forward {
 template <class S>
 struct Backward {
   using A = Computing<S>;
+  static constexpr Direction kDirection = Direction::kBackward;
   int64_t batch_size, seq_len, hidden_size;
   const S* w_hh;      // (H, 4H)
   const A* c0;        // (B, H) or null

@@ -90,10 +90,13 @@ py::dict describe(const BoundPlan& bound) {
   facts["blocks"] = p.blocks;
   facts["units"] = p.units;
   facts["rows"] = p.rows;
+  facts["rounds"] = p.rounds;
   facts["groups"] = p.groups;
   facts["launches"] = p.launches;
   facts["threads"] = p.geometry.threads;
   facts["slices"] = p.geometry.slices;
+  facts["parts"] = p.geometry.parts;
+  facts["fragments"] = p.geometry.k_tiles * p.geometry.out_tiles;
   facts["deep"] = p.geometry.deep;
   facts["shared_bytes"] = p.shared_bytes;
   return facts;

@@ -45,10 +45,13 @@ LSTM_EXT_DEVICE T shuffle_xor(T value, int mask) {
 
 LSTM_EXT_DEVICE float fused(float a, float b, float c) { return std::fma(a, b, c); }
 LSTM_EXT_DEVICE double fused(double a, double b, double c) { return std::fma(a, b, c); }
-LSTM_EXT_DEVICE float exponential(float x) { return std::exp(x); }
 LSTM_EXT_DEVICE double exponential(double x) { return std::exp(x); }
-LSTM_EXT_DEVICE float hyperbolic_tangent(float x) { return std::tanh(x); }
 LSTM_EXT_DEVICE double hyperbolic_tangent(double x) { return std::tanh(x); }
+LSTM_EXT_DEVICE float exponential2(float x) { return std::exp2(x); }
+LSTM_EXT_DEVICE float reciprocal(float x) { return 1.0f / x; }
+LSTM_EXT_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) {
+  return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+}
 LSTM_EXT_DEVICE float float_of(uint32_t bits) {
   float x;
   std::memcpy(&x, &bits, sizeof x);
@@ -91,6 +94,10 @@ LSTM_EXT_DEVICE uint64_t load_flagged(const uint64_t* p) {
   const uint64_t value = *p;
   emulation::yield();
   return value;
+}
+
+LSTM_EXT_DEVICE void load_flagged_pair(const uint64_t* p, uint64_t (&values)[2]) {
+  for (int i = 0; i < 2; ++i) values[i] = load_flagged(p + i);
 }
 
 LSTM_EXT_DEVICE uint64_t clock_ns() { return emulation::now_ns(); }
