@@ -136,25 +136,53 @@ def _from_interface(value: Any) -> DeviceArray:
     return np.frombuffer(buffer, dtype).reshape(interface["shape"]).view(DeviceArray)
 
 
+# What cuBLAS numbers float32, bfloat16 and float64.
+_TYPES = {0: np.float32, 14: np.uint16, 1: np.float64}
+
+
+def _columns(address: int, rows: int, count: int, dtype: Any, stride: int) -> Array:
+    """A matrix that lies columns first."""
+    memory = (ctypes.c_byte * (np.dtype(dtype).itemsize * stride * count)).from_address(address)
+    return np.frombuffer(memory, dtype).reshape(count, stride)[:, :rows].T
+
+
 def _gemm_ex(
     handle: int, trans_a: int, trans_b: int, m: int, n: int, k: int, alpha: int, a: int,
     a_type: int, lda: int, b: int, b_type: int, ldb: int, beta: int, c: int, c_type: int,
     ldc: int, compute: int, algorithm: int,
 ) -> None:  # fmt: skip
-    """What cublasGemmEx does with bfloat16 operands: matrices lie columns first."""
+    """What cublasGemmEx does with bfloat16 operands."""
     assert (a_type, b_type, compute) == (14, 14, 68)
+    _gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, a_type, c_type)
 
-    def columns(address: int, rows: int, count: int, dtype: Any, stride: int) -> Array:
-        memory = (ctypes.c_byte * (np.dtype(dtype).itemsize * stride * count)).from_address(address)
-        return np.frombuffer(memory, dtype).reshape(count, stride)[:, :rows].T
 
-    scale = [ctypes.cast(p, ctypes.POINTER(ctypes.c_float))[0] for p in (alpha, beta)]
+def _gemm(
+    trans_a: int, trans_b: int, m: int, n: int, k: int, alpha: int, a: int, lda: int, b: int,
+    ldb: int, beta: int, c: int, ldc: int, in_type: int, out_type: int,
+) -> None:  # fmt: skip
+    scale_type = ctypes.c_double if in_type == 1 else ctypes.c_float
+    scale = [ctypes.cast(p, ctypes.POINTER(scale_type))[0] for p in (alpha, beta)]
     assert scale == [1, 0]
-    left = columns(a, k, m, np.uint16, lda).T if trans_a else columns(a, m, k, np.uint16, lda)
-    right = columns(b, n, k, np.uint16, ldb).T if trans_b else columns(b, k, n, np.uint16, ldb)
-    product = from_bfloat16(left) @ from_bfloat16(right)
-    out = columns(c, m, n, np.float32 if c_type == 0 else np.uint16, ldc)
-    out[...] = product if c_type == 0 else to_bfloat16(product)
+    dtype = _TYPES[in_type]
+    left = _columns(a, k, m, dtype, lda).T if trans_a else _columns(a, m, k, dtype, lda)
+    right = _columns(b, n, k, dtype, ldb).T if trans_b else _columns(b, k, n, dtype, ldb)
+    if in_type == 14:
+        left, right = from_bfloat16(left), from_bfloat16(right)
+    product = left @ right
+    out = _columns(c, m, n, _TYPES[out_type], ldc)
+    out[...] = to_bfloat16(product) if out_type == 14 else product
+
+
+def _plain_gemm(number: int) -> Any:
+    """cublasSgemm or cublasDgemm."""
+
+    def gemm(
+        handle: int, trans_a: int, trans_b: int, m: int, n: int, k: int, alpha: int, a: int,
+        lda: int, b: int, ldb: int, beta: int, c: int, ldc: int,
+    ) -> None:  # fmt: skip
+        _gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, number, number)
+
+    return gemm
 
 
 class _Device(contextlib.nullcontext[None]):
@@ -186,7 +214,6 @@ def fake_cupy() -> types.ModuleType:
     cupy.zeros = lambda s, d: to_device(np.zeros(s, d))  # type: ignore[attr-defined]
     cupy.full = lambda s, v, d: to_device(np.full(s, v, d))  # type: ignore[attr-defined]
     cupy.stack = lambda arrays: to_device(np.stack(arrays))  # type: ignore[attr-defined]
-    cupy.matmul = np.matmul  # type: ignore[attr-defined]
     cupy.ascontiguousarray = (  # type: ignore[attr-defined]
         lambda a: a if a.flags.c_contiguous else to_device(a)
     )
@@ -196,7 +223,7 @@ def fake_cupy() -> types.ModuleType:
         get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
         get_current_stream=lambda: types.SimpleNamespace(ptr=0),
         device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
-        runtime=types.SimpleNamespace(deviceSynchronize=lambda: None),
+        runtime=types.SimpleNamespace(deviceSynchronize=lambda: None, getDevice=lambda: 0),
     )
     return cupy
 
@@ -204,6 +231,8 @@ def fake_cupy() -> types.ModuleType:
 def fake_cublas() -> types.ModuleType:
     cublas = types.ModuleType("cupy_backends.cuda.libs.cublas")
     cublas.gemmEx = _gemm_ex  # type: ignore[attr-defined]
+    cublas.sgemm = _plain_gemm(0)  # type: ignore[attr-defined]
+    cublas.dgemm = _plain_gemm(1)  # type: ignore[attr-defined]
     return cublas
 
 

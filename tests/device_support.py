@@ -94,6 +94,10 @@ class CupyArray(NDArrayOperatorsMixin):
         return CupyArray(self.memory.T)
 
     @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self.memory.ctypes.data)
+
+    @property
     def flags(self) -> Any:
         return types.SimpleNamespace(c_contiguous=self.memory.flags.c_contiguous)
 
@@ -163,7 +167,9 @@ def strict_cupy() -> types.ModuleType:
     attributes = {
         **functions, "ndarray": CupyArray, "asarray": to_device, "matmul": matmul,
         "cuda": types.SimpleNamespace(
-            Device=_Device, get_current_stream=lambda: types.SimpleNamespace(ptr=0)
+            Device=_Device, get_current_stream=lambda: types.SimpleNamespace(ptr=0),
+            device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
+            runtime=types.SimpleNamespace(getDevice=lambda: 0),
         ),
     }  # fmt: skip
     for name, value in attributes.items():

@@ -126,6 +126,45 @@ def test_two_streams_at_once() -> None:
         assert_same_bits([get(output) for output in found], expected)
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_graph_holds_a_call(algorithm: str) -> None:
+    """As docs/cuda.md says: with a pool of its own, which holds what the call takes meanwhile."""
+    import cupy
+
+    first, second = (make_problem(4, 20, 8, 130, seed=seed) for seed in (1, 2))
+    pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+    weights = list(map(cupy.asarray, first.arguments[1:]))
+    x = cupy.asarray(first.x)
+    cupy.cuda.Device().synchronize()
+    with stream, cupy.cuda.using_allocator(pool.malloc):
+        cuda.lstm(x, *weights, algorithm=algorithm)  # everything is loaded, the pool is filled
+        stream.synchronize()
+        stream.begin_capture()
+        output = cuda.lstm(x, *weights, algorithm=algorithm)[0]
+        graph = stream.end_capture()
+        for problem in (second, first):
+            x.set(problem.x, stream=stream)
+            graph.launch(stream)
+            found = output.copy()
+            expected = cuda.lstm(cupy.asarray(problem.x), *weights, algorithm=algorithm)[0]
+            assert_same_bits([get(found)], [get(expected)])
+    cuda.synchronize()
+
+
+def test_out_of_memory_leaves_the_device_usable() -> None:
+    import cupy
+
+    weights = [cupy.zeros(shape, "f4") for shape in ((4, 20), (5, 20))]
+    x = cupy.zeros((2, 3, 4), "f4")
+    most = cupy.cuda.MemoryPool()
+    most.set_limit(size=1 << 12)
+    with cupy.cuda.using_allocator(most.malloc), pytest.raises(cupy.cuda.memory.OutOfMemoryError):
+        cuda.lstm(cupy.broadcast_to(x, (300, 2, 3, 4)).reshape(600, 3, 4), *weights)
+    output, _, _ = cuda.lstm(x, *weights)
+    cuda.synchronize()
+    assert not output.get().any()
+
+
 def test_arrays_of_torch() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     if not torch.cuda.is_available():

@@ -46,7 +46,9 @@ struct Forward {
   const S* w_hh;                                          // (H, 4H)
   const S* bias;                                          // (4H) or null
   const A* c0;                                            // (B, H) or null: zeros
-  S* hidden;  // (T+1, B, H): [0] is h0 when called, [t+1] becomes h after step t
+  const S* h0;                                            // (B, H) or null: zeros
+  S* hidden;  // (T+1, B, H): [0] becomes h0, [t+1] h after step t
+  S* h;       // (B, H): the last h once more
   A* c;       // (B, H): the last cell state
   S* gates;   // (T, B, 4H), activated; null unless a backward pass follows
   A* cells;   // (T, B, H); null unless a backward pass follows

@@ -51,7 +51,22 @@ struct DeviceArray {
   std::vector<int64_t> strides;  // in bytes; empty: contiguous
 };
 
+// The same facts from the attributes of CuPy's arrays, which costs a fraction of the interface.
+inline bool read_attributes(const py::object& object, DeviceArray* array) {
+  const py::object memory = py::getattr(object, "data", py::none());
+  const py::object pointer = py::getattr(memory, "ptr", py::none());
+  if (pointer.is_none()) return false;
+  array->data = py::cast<std::uintptr_t>(pointer);
+  array->read_only = false;
+  array->code = py::cast<std::string>(object.attr("dtype").attr("str"));
+  array->shape = py::cast<std::vector<int64_t>>(object.attr("shape"));
+  array->strides = py::cast<std::vector<int64_t>>(object.attr("strides"));
+  return true;
+}
+
 inline DeviceArray device_array(const py::object& object, const char* name) {
+  DeviceArray found{};
+  if (read_attributes(object, &found)) return found;
   if (!py::hasattr(object, "__cuda_array_interface__")) {
     refuse(name, "an array in device memory, with __cuda_array_interface__");
   }

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "bindings/cuda/bindings.hpp"
@@ -64,6 +65,24 @@ cuda::Device facts_of(int device) {
   return facts;
 }
 
+// A device's number and all that a plan depends on.
+using Question = std::tuple<int, cuda::Precision, cuda::Direction, int64_t, int64_t,
+                            cuda::Algorithm, int, int>;
+
+// The answer of an earlier time, or else that of `make`: comparing all divisions takes longer than a
+// launch.
+template <class Make>
+cuda::Plan remembered(const Question& question, const Make& make) {
+  constexpr std::size_t kMost = 1024;
+  static std::mutex mutex;
+  static std::map<Question, cuda::Plan> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = known.find(question);
+  if (found != known.end()) return found->second;
+  if (known.size() >= kMost) known.clear();
+  return known.emplace(question, make()).first->second;
+}
+
 BoundPlan plan(const std::string& dtype, const std::string& direction, int64_t batch_size,
                int64_t units, const std::string& algorithm, int blocks, int rows,
                const py::object& device) {
@@ -79,8 +98,13 @@ BoundPlan plan(const std::string& dtype, const std::string& direction, int64_t b
   const cuda::Precision precision = precision_of(dtype);
   const cuda::Direction way = direction_of(direction);
   const cuda::Request request{algorithm_of(algorithm), blocks, rows};
-  return {precision, way, batch_size, units,
-          cuda::make_plan(precision, way, batch_size, units, facts, request)};
+  const auto make = [&] {
+    return cuda::make_plan(precision, way, batch_size, units, facts, request);
+  };
+  if (!device.is_none()) return {precision, way, batch_size, units, make()};
+  const Question question{cuda::current_device(), precision, way, batch_size, units,
+                          request.algorithm, blocks, rows};
+  return {precision, way, batch_size, units, remembered(question, make)};
 }
 
 py::dict describe(const BoundPlan& bound) {

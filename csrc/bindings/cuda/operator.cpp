@@ -55,7 +55,7 @@ Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) 
 }
 
 struct ForwardArrays {
-  py::object projected, recurrent_kernel, bias, c0, hidden, c, gates, cells;
+  py::object projected, recurrent_kernel, bias, h0, c0, hidden, h, c, gates, cells;
 };
 
 template <class S>
@@ -71,7 +71,9 @@ void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& sc
   call.projected_time_stride = strides.first, call.projected_batch_stride = strides.second;
   call.w_hh = read<S>(a.recurrent_kernel, "recurrent_kernel", {n.units, kGates * n.units});
   call.bias = read_optional<S>(a.bias, "bias", {kGates * n.units});
+  call.h0 = read_optional<S>(a.h0, "h0", n.state());
   call.c0 = read_optional<A>(a.c0, "c0", n.state());
+  call.h = write<S>(a.h, "h", n.state());
   call.hidden = write<S>(a.hidden, "hidden", {n.steps + 1, n.batch, n.units});
   call.c = write<A>(a.c, "c", n.state());
   call.gates = write_optional<S>(a.gates, "gates", n.gates());
@@ -133,17 +135,19 @@ void add_cuda_operator(py::module_& module) {
   module.def(
       "forward",
       [](const BoundPlan& plan, py::object projected, py::object recurrent_kernel, py::object bias,
-         py::object c0, py::object hidden, py::object c, py::object gates, py::object cells,
-         const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
-        const ForwardArrays arrays{projected, recurrent_kernel, bias, c0, hidden, c, gates, cells};
+         py::object h0, py::object c0, py::object hidden, py::object h, py::object c,
+         py::object gates, py::object cells, const py::object& scratch, uint64_t stream,
+         uint64_t timeout_ns) {
+        const ForwardArrays arrays{projected, recurrent_kernel, bias, h0, c0, hidden, h, c, gates,
+                                   cells};
         with_type(plan, [&](auto type) {
           forward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
-      "Enqueue the steps: fills hidden[1:] and c, and gates and cells if a backward pass follows.",
+      "Enqueue the steps: fills hidden, h and c, and gates and cells if a backward pass follows.",
       py::arg("plan"), py::arg("projected"), py::arg("recurrent_kernel"), py::arg("bias"),
-      py::arg("c0"), py::arg("hidden"), py::arg("c"), py::arg("gates"), py::arg("cells"),
-      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
+      py::arg("h0"), py::arg("c0"), py::arg("hidden"), py::arg("h"), py::arg("c"), py::arg("gates"),
+      py::arg("cells"), py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
   module.def(
       "backward",
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object gates,

@@ -17,6 +17,13 @@ __all__ = ["Kind", "as_device_array", "current", "dtype_name", "kind_of", "to_cu
 _DTYPES = ("float32", "float64", "bfloat16")
 _CUDA_DEVICES = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
 
+# By the name of what a call computes in: what is stored, and what sums and c are.
+_STORED = {name: np.dtype("uint16" if name == "bfloat16" else name) for name in _DTYPES}
+_COMPUTED = {name: np.dtype("float32" if name == "bfloat16" else name) for name in _DTYPES}
+
+# Names of dtypes seen before. NumPy takes microseconds to make one.
+_names: dict[Any, str] = {}
+
 
 class Kind(NamedTuple):
     """What a call computes in, where, and whose arrays its results become."""
@@ -30,22 +37,27 @@ class Kind(NamedTuple):
     @property
     def stored(self) -> Any:
         """The dtype of inputs, weights, h and outputs."""
-        return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
+        return _STORED[self.dtype]
 
     @property
     def computed(self) -> Any:
         """The dtype of sums and of c."""
-        return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
+        return _COMPUTED[self.dtype]
 
-    def result(self, array: Any) -> Any:
-        """Return an array as the caller's library has it, bfloat16 restored."""
-        is_bits = self.dtype == "bfloat16" and array.dtype == np.uint16
+    def empty(self, shape: tuple[int, ...], *, computed: bool = False) -> tuple[Any, Any]:
+        """Return a new array of the caller's library and the CuPy array that shares its memory.
+
+        Its dtype is the stored one, or the computed one.
+        """
+        dtype = self.computed if computed else self.stored
         if self.owner == "torch":
             torch = sys.modules["torch"]
-            # Not through uint16, which few of torch's functions know.
-            tensor = torch.from_dlpack(array.view(np.int16) if is_bits else array)
-            return tensor.view(torch.bfloat16) if is_bits else tensor
-        return array.view(self.bfloat16) if is_bits and self.bfloat16 is not None else array
+            name = dtype.name if computed else self.dtype
+            tensor = torch.empty(shape, dtype=getattr(torch, name), device=self.device)
+            return tensor, _over_tensor(tensor, self.cupy)
+        array = self.cupy.empty(shape, dtype)
+        is_bits = self.bfloat16 is not None and not computed
+        return (array.view(self.bfloat16) if is_bits else array), array
 
 
 def _is_tensor(value: Any) -> bool:
@@ -55,7 +67,12 @@ def _is_tensor(value: Any) -> bool:
 
 def dtype_name(value: Any) -> str:
     """Return the name of an array's dtype, in any library."""
-    return str(getattr(value, "dtype", "")).rsplit(".", 1)[-1]
+    dtype = getattr(value, "dtype", None)
+    name = _names.get(dtype)
+    if name is None:
+        name = "" if dtype is None else str(dtype).rsplit(".", 1)[-1]
+        _names[dtype] = name
+    return name
 
 
 def kind_of(x: Any, cupy: Any) -> Kind:
@@ -117,6 +134,22 @@ def as_device_array(
     return array
 
 
+def _over_tensor(tensor: Any, cupy: Any) -> Any:
+    """Return a CuPy array over a tensor's memory, which it keeps alive; bfloat16 as uint16.
+
+    Both are used on torch's current stream, so nothing has to be ordered, which is what makes
+    DLPack slow.
+    """
+    name = dtype_name(tensor)
+    dtype = _STORED.get(name) or np.dtype(name)
+    pointer, device = tensor.data_ptr(), tensor.device.index
+    size = tensor.untyped_storage().nbytes()
+    memory = cupy.cuda.UnownedMemory(pointer, size, tensor.detach(), device)
+    strides = tuple(stride * dtype.itemsize for stride in tensor.stride())
+    start = cupy.cuda.MemoryPointer(memory, 0)
+    return cupy.ndarray(tuple(tensor.shape), dtype, start, strides)
+
+
 def to_cupy(value: Any, name: str, cupy: Any) -> Any:
     """Return a CuPy array over the same memory; bfloat16 as uint16."""
     if isinstance(value, np.ndarray) and not isinstance(value, cupy.ndarray):
@@ -125,18 +158,14 @@ def to_cupy(value: Any, name: str, cupy: Any) -> Any:
             "moves it there"
         )
     if isinstance(value, cupy.ndarray):
-        return value.view(np.uint16) if value.dtype.name == "bfloat16" else value
+        return value.view(np.uint16) if dtype_name(value) == "bfloat16" else value
     if _is_tensor(value):
         if not value.is_cuda:
             raise TypeError(
                 f"{name}: got a tensor on {value.device}, expected one on a CUDA device; "
                 f'{name}.to("cuda") moves it there'
             )
-        tensor = value.detach()
-        if dtype_name(value) == "bfloat16":
-            # As integers, which DLPack readers without bfloat16 take.
-            return cupy.from_dlpack(tensor.view(sys.modules["torch"].int16)).view(np.uint16)
-        return cupy.from_dlpack(tensor)
+        return _over_tensor(value, cupy)
     if hasattr(value, "__cuda_array_interface__"):
         return cupy.asarray(value)
     if hasattr(value, "__dlpack__"):
@@ -149,10 +178,14 @@ def to_cupy(value: Any, name: str, cupy: Any) -> Any:
 @contextlib.contextmanager
 def current(kind: Kind) -> Iterator[int]:
     """Make the device of `kind` and its caller's stream current; yield the stream's handle."""
-    with kind.cupy.cuda.Device(kind.device):
+    cuda = kind.cupy.cuda
+    if kind.owner != "torch" and int(cuda.runtime.getDevice()) == kind.device:
+        yield int(cuda.get_current_stream().ptr)
+        return
+    with cuda.Device(kind.device):
         if kind.owner != "torch":
-            yield int(kind.cupy.cuda.get_current_stream().ptr)
+            yield int(cuda.get_current_stream().ptr)
             return
         handle = int(sys.modules["torch"].cuda.current_stream(kind.device).cuda_stream)
-        with kind.cupy.cuda.ExternalStream(handle):
+        with cuda.ExternalStream(handle):
             yield handle

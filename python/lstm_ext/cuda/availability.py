@@ -13,6 +13,9 @@ __all__ = ["available", "native", "parts", "require"]
 
 _NO_CUPY = "CuPy is not installed (pip install cupy-cuda12x, or cupy-cuda13x beside CUDA 13)"
 
+# The module of kernels and CuPy, once all parts were there: to ask again takes a while.
+_proven: tuple[Any, Any] = None, None
+
 
 @functools.cache
 def native() -> Any:
@@ -58,7 +61,11 @@ def require() -> tuple[Any, Any]:
     RuntimeError
         If a part is missing, with the reason.
     """
-    state = available()
-    if not state:
-        raise RuntimeError(f"CUDA is not available: {state.reason}")
-    return native(), importlib.import_module("cupy")
+    global _proven
+    module = native()
+    if module is None or _proven[0] is not module:
+        state = available()
+        if not state:
+            raise RuntimeError(f"CUDA is not available: {state.reason}")
+        _proven = module, importlib.import_module("cupy")
+    return _proven

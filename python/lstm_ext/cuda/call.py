@@ -64,8 +64,10 @@ class Call(NamedTuple):
             self.kind.dtype, direction, self.batch_size, self.units, self.algorithm
         )
 
-    def scratch(self, plan: Any) -> Any:
-        """Return the memory that a plan needs."""
+    def scratch(self, plan: Any) -> Any | None:
+        """Return the memory that a plan needs, if any."""
+        if plan.scratch_bytes == 0:
+            return None
         return self.kind.cupy.empty(-(-plan.scratch_bytes // 8), np.uint64)
 
 

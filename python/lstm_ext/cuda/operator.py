@@ -96,8 +96,7 @@ def lstm(
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
-        hidden, c, _, _ = _forward(call, stream, keep=False)
-        return _outputs(call, hidden, c)
+        return _forward(call, stream, keep=False).outputs
 
 
 def lstm_vjp(
@@ -143,8 +142,7 @@ def lstm_vjp(
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
-        hidden, c, gates, cells = _forward(call, stream, keep=True)
-        outputs = _outputs(call, hidden, c)
+        hidden, gates, cells, outputs = _forward(call, stream, keep=True)
 
     def backward(
         d_output: Array | None = None,
@@ -187,32 +185,51 @@ def _rows(array: Any) -> Any:
     return array.reshape(-1, array.shape[-1])
 
 
-def _forward(call: Call, stream: int, *, keep: bool) -> tuple[Any, Any, Any | None, Any | None]:
-    """Return hidden (T+1, B, H), c (B, H), and if they are to be kept gates and cells."""
+class _Run(NamedTuple):
+    """What a forward pass made: CuPy arrays, and results as the caller's library has them."""
+
+    hidden: Any  # (T+1, B, H)
+    gates: Any | None  # (T, B, 4H), if they are to be kept
+    cells: Any | None  # (T, B, H), likewise
+    outputs: Outputs
+
+
+def _projected(call: Call, keep: bool) -> Any:
+    """Return x·kernel, (T, B, 4H) with any strides.
+
+    Where that is enough x is multiplied as it lies; a backward pass wants it in the order of the
+    steps.
+    """
+    kind, x = call.kind, call.x
+    by_row = x.swapaxes(0, 1)[:, :: -1 if call.go_backwards else 1]
+    shape = (*x.shape[:2], 4 * call.units)
+    if keep or not by_row.flags.c_contiguous:
+        rows = _rows(kind.cupy.ascontiguousarray(x))
+        return multiply(kind, rows, call.kernel, dtype=kind.computed).reshape(shape)
+    product = multiply(kind, _rows(by_row), call.kernel, dtype=kind.computed)
+    product = product.reshape(shape[1], shape[0], shape[2]).swapaxes(0, 1)
+    return product[::-1] if call.go_backwards else product
+
+
+def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
     cupy, kind = call.kind.cupy, call.kind
     steps, batch, units = call.steps, call.batch_size, call.units
-    inputs = _rows(cupy.ascontiguousarray(call.x))
-    projected = multiply(kind, inputs, call.kernel, dtype=kind.computed)
-    hidden = cupy.empty((steps + 1, batch, units), kind.stored)
-    hidden[0] = 0 if call.h0 is None else call.h0
-    c = cupy.empty((batch, units), kind.computed)
+    projected = _projected(call, keep)
+    sequence, hidden = kind.empty((steps + 1, batch, units))
+    h, h_out = kind.empty((batch, units))
+    c, c_out = kind.empty((batch, units), computed=True)
     gates = cupy.empty((steps, batch, 4 * units), kind.stored) if keep else None
     cells = cupy.empty((steps, batch, units), kind.computed) if keep else None
     plan = call.plan("forward")
     call.native.forward(
-        plan, projected.reshape(steps, batch, 4 * units), call.recurrent_kernel, call.bias,
-        call.c0, hidden, c, gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
+        plan, projected, call.recurrent_kernel, call.bias, call.h0, call.c0, hidden, h_out, c_out,
+        gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
-    return hidden, c, gates, cells
-
-
-def _outputs(call: Call, hidden: Any, c: Any) -> Outputs:
-    h = hidden[-1].copy()
-    result = call.kind.result
-    if not call.return_sequences:
-        return result(h), result(h), result(c)
-    sequence = hidden[1:]
-    return result(sequence if call.time_major else sequence.swapaxes(0, 1)), result(h), result(c)
+    if call.return_sequences:
+        output = sequence[1:] if call.time_major else sequence[1:].swapaxes(0, 1)
+    else:
+        output = h
+    return _Run(hidden, gates, cells, (output, h, c))
 
 
 def _upstream(
@@ -261,12 +278,12 @@ def _backward(
     upstream: tuple[Any | None, Any | None, Any | None],
 ) -> tuple[Any, Any]:
     """Fill the gradients of z (T, B, 4H); return those of h0 and c0."""
-    cupy, kind = call.kind.cupy, call.kind
-    d_h0 = cupy.empty((call.batch_size, call.units), kind.stored)
-    d_c0 = cupy.empty((call.batch_size, call.units), kind.computed)
+    kind = call.kind
+    d_h0, d_h0_out = kind.empty((call.batch_size, call.units))
+    d_c0, d_c0_out = kind.empty((call.batch_size, call.units), computed=True)
     plan = call.plan("backward")
     call.native.backward(
-        plan, call.recurrent_kernel, call.c0, gates, cells, *upstream, d_z, d_h0, d_c0,
+        plan, call.recurrent_kernel, call.c0, gates, cells, *upstream, d_z, d_h0_out, d_c0_out,
         call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     return d_h0, d_c0
@@ -275,24 +292,38 @@ def _backward(
 def _gradients(
     call: Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
 ) -> Gradients:
-    cupy, kind = call.kind.cupy, call.kind
-    stored, result = kind.stored, kind.result
-    rows = _rows(d_z)
-    inputs = _rows(cupy.ascontiguousarray(call.x))
-    d_kernel = multiply(kind, inputs, rows, dtype=stored, transpose_a=True)
-    d_recurrent = multiply(kind, _rows(hidden[:-1]), rows, dtype=stored, transpose_a=True)
+    kind, rows = call.kind, _rows(d_z)
+    inputs = _rows(kind.cupy.ascontiguousarray(call.x))
+
+    def product(a: Any, b: Any, **transposed: bool) -> Any:
+        """Return a product as the caller's library has it."""
+        columns = b.shape[0] if transposed.get("transpose_b") else b.shape[1]
+        result, out = kind.empty((a.shape[1 if transposed.get("transpose_a") else 0], columns))
+        multiply(kind, a, b, dtype=kind.stored, out=out, **transposed)
+        return result
+
+    d_kernel = product(inputs, rows, transpose_a=True)
+    d_recurrent = product(_rows(hidden[:-1]), rows, transpose_a=True)
     d_bias = None
     if call.bias is not None:
         one = 0x3F80 if kind.dtype == "bfloat16" else 1  # the bits of 1 in bfloat16
-        ones = cupy.full((1, rows.shape[0]), one, stored)
-        d_bias = result(multiply(kind, ones, rows, dtype=stored).reshape(-1))
-    d_x = None
-    if need_x:
-        product = multiply(kind, rows, call.kernel, dtype=stored, transpose_b=True)
-        product = product.reshape(call.x.shape)
-        product = product[::-1] if call.go_backwards else product
-        # torch takes no negative strides.
-        product = product if call.time_major else product.swapaxes(0, 1)
-        d_x = result(cupy.ascontiguousarray(product))
-    d_h0, d_c0 = map(result, d_state) if need_state else (None, None)
-    return Gradients(d_x, result(d_kernel), result(d_recurrent), d_bias, d_h0, d_c0)
+        ones = kind.cupy.full((1, rows.shape[0]), one, kind.stored)
+        d_bias = product(ones, rows).reshape(-1)
+    d_x = _input_gradient(call, rows) if need_x else None
+    d_h0, d_c0 = d_state if need_state else (None, None)
+    return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0)
+
+
+def _input_gradient(call: Call, rows: Any) -> Any:
+    """Return the gradient of x, from the (T * B, 4H) gradients of z."""
+    kind, shape = call.kind, tuple(call.x.shape)
+    in_order = not call.go_backwards and (call.time_major or 1 in shape[:2])
+    d_x, out = kind.empty(shape if call.time_major else (shape[1], shape[0], shape[2]))
+    product = multiply(
+        kind, rows, call.kernel, dtype=kind.stored, transpose_b=True,
+        out=_rows(out) if in_order else None,
+    )  # fmt: skip
+    if not in_order:
+        product = product.reshape(shape)[:: -1 if call.go_backwards else 1]
+        out[...] = product if call.time_major else product.swapaxes(0, 1)
+    return d_x
