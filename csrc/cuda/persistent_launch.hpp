@@ -26,7 +26,7 @@ inline Share share_of(const Plan& plan, int first_row, const Execution& executio
   share.by_all = divider(share.all), share.by_row_words = divider(share.row_words);
   Post& post = share.post;
   post.slots = forward ? plan.layout.in : plan.layout.received;
-  post.slot_words = forward ? in_words(plan.geometry) : plan.geometry.rows * share.all;
+  post.slot_words = forward ? in_words(plan.geometry) : plan.rows * share.all;
   post.words = plan.rows * (forward ? share.row_words : share.all);
   post.arrivals = plan.layout.arrivals;
   post.mail = is_grid ? static_cast<uint64_t*>(execution.scratch) : nullptr;

@@ -58,7 +58,7 @@ bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, int rou
     if (g.threads > kMaxThreads) continue;
     const bool cluster = algorithm == Algorithm::kCluster;
     const int in_buffers = forward && cluster ? 2 : 1;
-    const int received = forward ? 0 : (cluster ? 2 : 1) * g.rows * all;
+    const int received = forward ? 0 : (cluster ? 2 : 1) * rows * all;
     const SharedLayout layout = shared_layout(g, units, rounds, in_buffers, received);
     if (4 * static_cast<int64_t>(layout.words) > p.device.shared_bytes) continue;
     plan->algorithm = algorithm;

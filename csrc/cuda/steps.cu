@@ -7,9 +7,9 @@ namespace lstm_ext {
 namespace cuda {
 namespace {
 
-// Up to this many rows the wide kernels would mostly multiply zeros, and up to that many those of
-// 64 rows.
-constexpr int64_t kNarrowBatch = 16, kHalfBatch = 32;
+// Up to this many rows the wide kernels, and those for the matrix units, would mostly multiply
+// zeros.
+constexpr int64_t kNarrowBatch = 4, kNarrowBFloat16 = 16;
 
 Launch blocks_of(int64_t units, int64_t unit_tile, int64_t rows, int64_t row_tile, int threads,
                  size_t shared_bytes, Stream stream) {
@@ -29,56 +29,46 @@ struct Step {
   void (*kernel)(Call, int64_t);
 };
 
-template <class S, int kRows>
-Step<Forward<S>> wide_forward(const Forward<S>& call, Stream stream) {
-  constexpr int kTile = kWideDepth * (kRows + kNumGates * kStepUnits);
-  return {blocks_of(call.hidden_size, kStepUnits, call.batch_size, kRows, 4 * kRows,
-                    kTile * sizeof(Computing<S>), stream),
-          &step_forward_wide<S, kRows>};
-}
-
 template <class S>
 Step<Forward<S>> forward_step(const Forward<S>& call, Stream stream) {
+  constexpr bool kSmall = std::is_same_v<S, BFloat16>;
   const int64_t units = call.hidden_size, rows = call.batch_size;
-  if (rows <= kNarrowBatch) {
+  if (rows <= (kSmall ? kNarrowBFloat16 : kNarrowBatch)) {
     constexpr int kOutputs = kNarrowRows * kNumGates * kStepUnits;
     return {blocks_of(units, kStepUnits, rows, kNarrowRows, kNarrowThreads,
                       (kNarrowSlices + 1) * kOutputs * sizeof(Computing<S>), stream),
             &step_forward_narrow<S>};
   }
-  if constexpr (std::is_same_v<S, BFloat16>) {
-    return {blocks_of(units, kStepUnits, rows, kWideRows, kMatrixThreads,
-                      2 * kMatrixStride * (kWideRows + kNumGates * kStepUnits), stream),
+  if constexpr (kSmall) {
+    return {blocks_of(units, kStepUnits, rows, kMatrixRows, kMatrixThreads,
+                      2 * kMatrixStride * (kMatrixRows + kNumGates * kStepUnits), stream),
             &step_forward_matrix};
   } else {
-    if (rows <= kHalfBatch) return wide_forward<S, kWideRows / 2>(call, stream);
-    return wide_forward<S, kWideRows>(call, stream);
+    using Tile = WideTile<S>;
+    return {blocks_of(units, kStepUnits, rows, Tile::kRows, kWideWarps * kWarp, Tile::kSharedBytes,
+                      stream),
+            &step_forward_wide<S>};
   }
-}
-
-template <class S, int kRows>
-Step<Backward<S>> wide_backward(const Backward<S>& call, Stream stream) {
-  constexpr int kTile = kWideDepth * (kRows + 4 + kBackUnits + 1);
-  return {blocks_of(call.hidden_size, kBackUnits, call.batch_size, kRows, 4 * kRows,
-                    kTile * sizeof(Computing<S>), stream),
-          &step_backward_wide<S, kRows>};
 }
 
 template <class S>
 Step<Backward<S>> backward_step(const Backward<S>& call, Stream stream) {
+  constexpr bool kSmall = std::is_same_v<S, BFloat16>;
   const int64_t units = call.hidden_size, rows = call.batch_size;
-  if (rows <= kNarrowBatch) {
+  if (rows <= (kSmall ? kNarrowBFloat16 : kNarrowBatch)) {
     return {blocks_of(units, kStepUnits, rows, kNarrowRows, kNarrowThreads,
                       kNarrowSlices * kNarrowRows * kStepUnits * sizeof(Computing<S>), stream),
             &step_backward_narrow<S>};
   }
-  if constexpr (std::is_same_v<S, BFloat16>) {
-    return {blocks_of(units, kBackUnits, rows, kWideRows, kMatrixThreads,
-                      2 * kMatrixStride * (kWideRows + kBackUnits), stream),
+  if constexpr (kSmall) {
+    return {blocks_of(units, kBackUnits, rows, kMatrixRows, kMatrixThreads,
+                      2 * kMatrixStride * (kMatrixRows + kBackUnits), stream),
             &step_backward_matrix};
   } else {
-    if (rows <= kHalfBatch) return wide_backward<S, kWideRows / 2>(call, stream);
-    return wide_backward<S, kWideRows>(call, stream);
+    using Tile = BackTile<S>;
+    return {blocks_of(units, kStepUnits, rows, Tile::kRows, kBackWarps * kWarp, Tile::kSharedBytes,
+                      stream),
+            &step_backward_wide<S>};
   }
 }
 

@@ -1,6 +1,6 @@
 // Backward, a launch a step: the gradient of h_t is one product of the gradients of z_{t+1} with
 // w_hhᵀ, and the thread that has it undoes the cell of step t. Step -1 leaves the gradient of h0.
-// The kernels are those of steps_forward.hpp, with 32 units in the wide ones.
+// The kernels are those of steps_forward.hpp, with tiles of their own.
 #pragma once
 
 #include "cuda/steps_forward.hpp"
@@ -8,7 +8,9 @@
 namespace lstm_ext {
 namespace cuda {
 
-constexpr int kBackUnits = 32;  // of a block of the wide kernels
+constexpr int kBackDepth = 16;
+constexpr int kBackWarps = 16;
+constexpr int kBackUnits = 32;  // of a block of the matrix kernel
 
 // d_h: what the product gave. The gradient of c is carried from step to step in d_c0.
 template <class S>
@@ -66,10 +68,12 @@ step_backward_narrow(const Backward<S> call, const int64_t step) {
   A sums[kNarrowRows] = {};
   if (first_unit + own < call.hidden_size) {
     const S* w = call.w_hh + (first_unit + own) * kNumGates * call.hidden_size;
+#pragma unroll 4
     for (int64_t j = slice; j < next.columns; j += kNarrowSlices) {
       const A weight = widen(w[j]);
+#pragma unroll
       for (int row = 0; row < kNarrowRows; ++row) {
-        if (first_row + row >= call.batch_size) break;
+        if (first_row + row >= call.batch_size) continue;
         sums[row] = fused(widen(next.d_z[(first_row + row) * next.columns + j]), weight, sums[row]);
       }
     }
@@ -86,58 +90,133 @@ step_backward_narrow(const Backward<S> call, const int64_t step) {
                   first_unit + thread_index() % kStepUnits, d_h);
 }
 
-// A thread: 4 rows by 2 units.
-template <class S, int kRows>
-LSTM_EXT_KERNEL(4 * kRows)
-step_backward_wide(const Backward<S> call, const int64_t step) {
+// As WideTile, with 16 units and as many warps.
+template <class A>
+struct BackTile {
+  static constexpr int kThreadRows = sizeof(A) == 8 ? 2 : 4;
+  static constexpr int kRows = 8 * kThreadRows;
+  static constexpr int kRowStride = kRows + 4, kUnitStride = kStepUnits + 4;
+  static constexpr int kWords = kBackDepth * (kRowStride + kUnitStride);
+  static constexpr int kParts = kRows * kStepUnits;
+  static constexpr size_t kSharedBytes =
+      kBackWarps * (kWords > kParts ? kWords : kParts) * sizeof(A);
+};
+
+// What a lane has of dz·w_hhᵀ: kThreadRows neighbouring rows of four units.
+template <class S>
+class WideBackward {
+ public:
   using A = Computing<S>;
-  LSTM_EXT_SHARED_MEMORY(memory);
-  constexpr int kThreads = 4 * kRows;
-  constexpr int kUnitStride = kBackUnits + 1, kRowStride = kRows + 4;
-  auto* d_tile = reinterpret_cast<A*>(memory);   // [j][row]
-  A* w_tile = d_tile + kWideDepth * kRowStride;  // [j][unit]
-  const int64_t hidden = call.hidden_size, batch = call.batch_size;
-  const int64_t first_unit = int64_t{block_index()} * kBackUnits;
-  const int64_t first_row = int64_t{block_index_y()} * kRows;
-  const NextStep<S> next(call, step);
-  const int own = thread_index() % 16, rows = thread_index() / 16 * 4;
-  Ahead<A, kWideDepth * kRows, kThreads> next_d;
-  Ahead<A, kWideDepth * kBackUnits, kThreads> next_w;
-  const auto fetch = [&](int64_t j0) {
-    next_d.fetch([&](int at) {
-      const int64_t row = first_row + at / kWideDepth, j = j0 + at % kWideDepth;
-      const bool exists = row < batch && j < next.columns;
-      return exists ? widen(next.d_z[row * next.columns + j]) : A(0);
-    });
-    next_w.fetch([&](int at) {
-      const int64_t unit = first_unit + at / kWideDepth, j = j0 + at % kWideDepth;
-      const bool exists = unit < hidden && j < next.columns;
-      return exists ? widen(call.w_hh[unit * next.columns + j]) : A(0);
-    });
-  };
-  A sums[4][2] = {};
-  if (next.columns > 0) fetch(0);
-  for (int64_t j0 = 0; j0 < next.columns; j0 += kWideDepth) {
-    next_d.store(d_tile, [](int at) { return at % kWideDepth * kRowStride + at / kWideDepth; });
-    next_w.store(w_tile, [](int at) { return at % kWideDepth * kUnitStride + at / kWideDepth; });
-    sync_block();
-    if (j0 + kWideDepth < next.columns) fetch(j0 + kWideDepth);
+  using Tile = BackTile<A>;
+
+  LSTM_EXT_DEVICE WideBackward(const Backward<S>& call, int64_t step, A* memory)
+      : call_(call),
+        next_(call, step),
+        lane_(thread_index() % kWarp),
+        first_unit_(int64_t{block_index()} * kStepUnits),
+        first_row_(int64_t{block_index_y()} * Tile::kRows),
+        d_tile_(memory + thread_index() / kWarp * Tile::kWords),
+        w_tile_(d_tile_ + kBackDepth * Tile::kRowStride) {}
+
+  LSTM_EXT_DEVICE void run() {
+    const int64_t first = int64_t{kBackDepth} * (thread_index() / kWarp);
+    fetch(first);
+    for (int64_t j0 = first; j0 < next_.columns; j0 += kBackDepth * kBackWarps) {
+      store();
+      sync_warp();
+      fetch(j0 + kBackDepth * kBackWarps);
+      multiply();
+      sync_warp();
+    }
+  }
+
+  // [row][unit] of this warp.
+  LSTM_EXT_DEVICE void write(A* parts) const {
 #pragma unroll
-    for (int j = 0; j < kWideDepth; ++j) {
-      const auto d = *reinterpret_cast<const Four<A>*>(d_tile + j * kRowStride + rows);
+    for (int r = 0; r < Tile::kThreadRows; ++r) {
 #pragma unroll
-      for (int u = 0; u < 2; ++u) {
-        const A weight = w_tile[j * kUnitStride + own + 16 * u];
-#pragma unroll
-        for (int r = 0; r < 4; ++r) sums[r][u] = fused(d.v[r], weight, sums[r][u]);
+      for (int u = 0; u < 4; ++u) {
+        parts[(row_of(r))*kStepUnits + lane_ % 4 * 4 + u] = sums_[r][u];
       }
     }
-    sync_block();
   }
+
+ private:
+  static constexpr int kD = Tile::kRows * kBackDepth / kWarp;  // values that a lane brings
+  static constexpr int kW = kStepUnits * kBackDepth / kWarp;
+
+  LSTM_EXT_DEVICE int row_of(int r) const { return lane_ / 4 * Tile::kThreadRows + r; }
+
+  // Sixteen j of two rows, or of two units, at a time.
+  LSTM_EXT_DEVICE void fetch(int64_t j0) {
+    const int64_t j = j0 + lane_ % 16;
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    finish_backward(call, step, first_row + rows + i / 2, first_unit + own + 16 * (i % 2),
-                    sums[i / 2][i % 2]);
+    for (int i = 0; i < kD; ++i) {
+      const int64_t row = first_row_ + 2 * i + lane_ / 16;
+      const bool exists = row < call_.batch_size && j < next_.columns;
+      next_d_[i] = exists ? widen(next_.d_z[row * next_.columns + j]) : A(0);
+    }
+#pragma unroll
+    for (int i = 0; i < kW; ++i) {
+      const int64_t unit = first_unit_ + 2 * i + lane_ / 16;
+      const bool exists = unit < call_.hidden_size && j < next_.columns;
+      next_w_[i] = exists ? widen(call_.w_hh[unit * next_.columns + j]) : A(0);
+    }
+  }
+
+  LSTM_EXT_DEVICE void store() {
+    const int j = lane_ % 16;
+#pragma unroll
+    for (int i = 0; i < kD; ++i) {
+      d_tile_[j * Tile::kRowStride + 2 * i + lane_ / 16] = next_d_[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kW; ++i) {
+      w_tile_[j * Tile::kUnitStride + 2 * i + lane_ / 16] = next_w_[i];
+    }
+  }
+
+  LSTM_EXT_DEVICE void multiply() {
+#pragma unroll
+    for (int j = 0; j < kBackDepth; ++j) {
+      const auto w =
+          *reinterpret_cast<const Four<A>*>(w_tile_ + j * Tile::kUnitStride + lane_ % 4 * 4);
+#pragma unroll
+      for (int r = 0; r < Tile::kThreadRows; ++r) {
+        const A x = d_tile_[j * Tile::kRowStride + row_of(r)];
+#pragma unroll
+        for (int u = 0; u < 4; ++u) sums_[r][u] = fused(x, w.v[u], sums_[r][u]);
+      }
+    }
+  }
+
+  const Backward<S>& call_;
+  const NextStep<S> next_;
+  int lane_;
+  int64_t first_unit_, first_row_;
+  A* d_tile_;  // [j][row]
+  A* w_tile_;  // [j][unit]
+  A next_d_[kD], next_w_[kW];
+  A sums_[Tile::kThreadRows][4] = {};
+};
+
+template <class S>
+LSTM_EXT_KERNEL(kBackWarps* kWarp)
+step_backward_wide(const Backward<S> call, const int64_t step) {
+  using A = Computing<S>;
+  using Tile = BackTile<A>;
+  LSTM_EXT_SHARED_MEMORY(memory);
+  auto* words = reinterpret_cast<A*>(memory);
+  WideBackward<S> product(call, step, words);
+  product.run();
+  sync_block();
+  product.write(words + thread_index() / kWarp * Tile::kParts);
+  sync_block();
+  for (int i = thread_index(); i < Tile::kParts; i += thread_count()) {
+    A sum = 0;
+    for (int warp = 0; warp < kBackWarps; ++warp) sum += words[warp * Tile::kParts + i];
+    finish_backward(call, step, int64_t{block_index_y()} * Tile::kRows + i / kStepUnits,
+                    int64_t{block_index()} * kStepUnits + i % kStepUnits, sum);
   }
 }
 
@@ -146,19 +225,19 @@ LSTM_EXT_KERNEL(kMatrixThreads)
 step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kTiles = 2;
-  auto* d_tile = reinterpret_cast<uint16_t*>(memory);     // [row][j]
-  uint16_t* w_tile = d_tile + kWideRows * kMatrixStride;  // [unit][j]
+  auto* d_tile = reinterpret_cast<uint16_t*>(memory);       // [row][j]
+  uint16_t* w_tile = d_tile + kMatrixRows * kMatrixStride;  // [unit][j]
   const int64_t first_unit = int64_t{block_index()} * kBackUnits;
-  const int64_t first_row = int64_t{block_index_y()} * kWideRows;
+  const int64_t first_row = int64_t{block_index_y()} * kMatrixRows;
   const NextStep<BFloat16> next(call, step);
   const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
   const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8 * kTiles;
-  Ahead<uint16_t, (kWideRows + kBackUnits) * kMatrixDepth, kMatrixThreads> ahead;
+  Ahead<uint16_t, (kMatrixRows + kBackUnits) * kMatrixDepth, kMatrixThreads> ahead;
   const auto fetch = [&](int64_t j0) {
     ahead.fetch([&](int at) {
       const int line = at / kMatrixDepth;
-      const bool is_weight = line >= kWideRows;
-      const int64_t from = is_weight ? first_unit + line - kWideRows : first_row + line;
+      const bool is_weight = line >= kMatrixRows;
+      const int64_t from = is_weight ? first_unit + line - kMatrixRows : first_row + line;
       const int64_t end = is_weight ? call.hidden_size : call.batch_size;
       const int64_t j = j0 + at % kMatrixDepth;
       const BFloat16* source = is_weight ? call.w_hh : next.d_z;
