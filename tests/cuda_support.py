@@ -34,7 +34,10 @@ Array = NDArray[Any]
 
 EMULATION = SOURCE / "tests" / "native" / "cuda_emulation"
 SOURCES = [
-    *(SOURCE / "csrc" / "cuda" / f"{name}.cu" for name in ("cluster", "grid", "steps", "driver")),
+    *(
+        SOURCE / "csrc" / "cuda" / f"{name}.cu"
+        for name in ("cluster", "grid", "steps", "driver", "product")
+    ),
     SOURCE / "csrc" / "cuda" / "plan.cpp",
     *(SOURCE / "csrc" / "bindings" / "cuda" / f"{name}.cpp" for name in ("operator", "device")),
     *sorted(EMULATION.glob("*.cpp")),
@@ -221,7 +224,7 @@ def fake_cupy() -> types.ModuleType:
         Device=_Device,
         Event=_Event,
         get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
-        get_current_stream=lambda: types.SimpleNamespace(ptr=0),
+        get_current_stream=lambda: types.SimpleNamespace(ptr=0, is_capturing=lambda: False),
         device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
         runtime=types.SimpleNamespace(deviceSynchronize=lambda: None, getDevice=lambda: 0),
     )

@@ -114,6 +114,7 @@ def test_weights_that_registers_cannot_hold(
         ((9, 3, 2, 34), Split("grid", 3, 2, processors=9), 2, 1),  # one row in the last
         ((17, 3, 2, 37), Split("grid", 2, 5, processors=2), 4, 1),
         ((35, 2, 1, 5), Split("grid", 2, 1, processors=5), 16, 2),
+        ((7, 2, 1, 150), Split("grid", 4, 3, "random", 3, 4), 3, 1),  # several warps a block
     ],
 )
 def test_more_rows_than_groups_hold_at_once(

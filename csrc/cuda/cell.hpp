@@ -9,6 +9,12 @@
 namespace lstm_ext {
 namespace cuda {
 
+// What is read from shared memory at once.
+template <class A>
+struct alignas(16) Four {
+  A v[4];
+};
+
 LSTM_EXT_DEVICE float widen(float x) { return x; }
 LSTM_EXT_DEVICE double widen(double x) { return x; }
 LSTM_EXT_DEVICE float widen(BFloat16 x) { return float_of(uint32_t{x.bits} << 16); }

@@ -55,6 +55,7 @@ class BackwardBlock {
     for (int round = 0; round < at_.rounds; ++round) {
       receive(turn(static_cast<int>(call_.seq_len), round));
       write_state(turn(static_cast<int>(call_.seq_len), round));
+      sync_block();  // the next round's words come where these were
     }
     exchange_.end();
   }

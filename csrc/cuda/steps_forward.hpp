@@ -24,11 +24,6 @@ constexpr int kMatrixDepth = 32;
 constexpr int kMatrixStride = kMatrixDepth + 8;  // rows of a fragment in different banks
 constexpr int kMatrixThreads = 256;
 
-template <class A>
-struct alignas(16) Four {
-  A v[4];
-};
-
 // The part of a tile that a thread brings: values `thread + i * kThreads` of kCount, in registers
 // while the tile before is still in use.
 template <class T, int kCount, int kThreads>

@@ -38,6 +38,9 @@ def forward(
     stream: int,
     timeout_ns: int,
 ) -> None: ...
+def multiply(
+    dtype: str, a: _DeviceArray, b: _DeviceArray, out: _DeviceArray, stream: int
+) -> None: ...
 def backward(
     plan: Plan,
     recurrent_kernel: _DeviceArray,

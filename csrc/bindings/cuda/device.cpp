@@ -28,12 +28,6 @@ E named(const char* argument, const std::string& name,
   throw py::value_error(std::string(argument) + ": got '" + name + "', expected one of " + names);
 }
 
-cuda::Precision precision_of(const std::string& name) {
-  return named<cuda::Precision>("dtype", name,
-                                {{"float32", cuda::Precision::kFloat32},
-                                 {"float64", cuda::Precision::kFloat64},
-                                 {"bfloat16", cuda::Precision::kBFloat16}});
-}
 cuda::Direction direction_of(const std::string& name) {
   return named<cuda::Direction>(
       "direction", name,
@@ -66,11 +60,11 @@ cuda::Device facts_of(int device) {
 }
 
 // A device's number and all that a plan depends on.
-using Question = std::tuple<int, cuda::Precision, cuda::Direction, int64_t, int64_t,
-                            cuda::Algorithm, int, int>;
+using Question =
+    std::tuple<int, cuda::Precision, cuda::Direction, int64_t, int64_t, cuda::Algorithm, int, int>;
 
-// The answer of an earlier time, or else that of `make`: comparing all divisions takes longer than a
-// launch.
+// The answer of an earlier time, or else that of `make`: comparing all divisions takes longer than
+// a launch.
 template <class Make>
 cuda::Plan remembered(const Question& question, const Make& make) {
   constexpr std::size_t kMost = 1024;
@@ -103,7 +97,7 @@ BoundPlan plan(const std::string& dtype, const std::string& direction, int64_t b
   };
   if (!device.is_none()) return {precision, way, batch_size, units, make()};
   const Question question{cuda::current_device(), precision, way, batch_size, units,
-                          request.algorithm, blocks, rows};
+                          request.algorithm,      blocks,    rows};
   return {precision, way, batch_size, units, remembered(question, make)};
 }
 
@@ -127,6 +121,13 @@ py::dict describe(const BoundPlan& bound) {
 }
 
 }  // namespace
+
+cuda::Precision precision_of(const std::string& name) {
+  return named<cuda::Precision>("dtype", name,
+                                {{"float32", cuda::Precision::kFloat32},
+                                 {"float64", cuda::Precision::kFloat64},
+                                 {"bfloat16", cuda::Precision::kBFloat16}});
+}
 
 void add_cuda_device(py::module_& module) {
   // Local: the emulator of the tests has a type of this name too.

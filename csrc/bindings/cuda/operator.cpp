@@ -3,6 +3,7 @@
 #include "bindings/cuda/arrays.hpp"
 #include "bindings/cuda/bindings.hpp"
 #include "bindings/cuda/plan.hpp"
+#include "cuda/product.hpp"
 #include "cuda/recurrence.hpp"
 
 namespace lstm_ext {
@@ -116,10 +117,25 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
   cuda::lstm_backward(call, execution);
 }
 
-// Calls `function` with a value of the plan's type.
+// A matrix product: `a` is (rows, depth), `b` (depth, columns).
+template <class S>
+void multiply(const py::object& a, const py::object& b, const py::object& out, uint64_t stream) {
+  const DeviceArray left = device_array(a, "a"), right = device_array(b, "b");
+  if (left.shape.size() != 2) refuse("a", "2 dimensions");
+  if (right.shape.size() != 2) refuse("b", "2 dimensions");
+  cuda::Product<S> product{};
+  product.rows = left.shape[0], product.depth = left.shape[1], product.columns = right.shape[1];
+  product.a = read<S>(a, "a", {product.rows, product.depth});
+  product.b = read<S>(b, "b", {product.depth, product.columns});
+  product.out = write<cuda::Computing<S>>(out, "out", {product.rows, product.columns});
+  const py::gil_scoped_release release;
+  cuda::multiply(product, reinterpret_cast<cuda::Stream>(stream));
+}
+
+// Calls `function` with a value of the type that is stored.
 template <class Function>
-void with_type(const BoundPlan& plan, const Function& function) {
-  switch (plan.precision) {
+void with_type(cuda::Precision precision, const Function& function) {
+  switch (precision) {
     case cuda::Precision::kFloat32:
       return function(float{});
     case cuda::Precision::kFloat64:
@@ -140,7 +156,7 @@ void add_cuda_operator(py::module_& module) {
          uint64_t timeout_ns) {
         const ForwardArrays arrays{projected, recurrent_kernel, bias, h0, c0, hidden, h, c, gates,
                                    cells};
-        with_type(plan, [&](auto type) {
+        with_type(plan.precision, [&](auto type) {
           forward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
@@ -149,6 +165,15 @@ void add_cuda_operator(py::module_& module) {
       py::arg("h0"), py::arg("c0"), py::arg("hidden"), py::arg("h"), py::arg("c"), py::arg("gates"),
       py::arg("cells"), py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
   module.def(
+      "multiply",
+      [](const std::string& dtype, const py::object& a, const py::object& b, const py::object& out,
+         uint64_t stream) {
+        with_type(precision_of(dtype),
+                  [&](auto type) { multiply<decltype(type)>(a, b, out, stream); });
+      },
+      "Enqueue out = a @ b, with sums in the computed dtype, which is that of out.",
+      py::arg("dtype"), py::arg("a"), py::arg("b"), py::arg("out"), py::arg("stream"));
+  module.def(
       "backward",
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object gates,
          py::object cells, py::object d_output, py::object d_h, py::object d_c, py::object d_gates,
@@ -156,7 +181,7 @@ void add_cuda_operator(py::module_& module) {
          uint64_t timeout_ns) {
         const BackwardArrays arrays{recurrent_kernel, c0,   gates, cells, d_output, d_h, d_c,
                                     d_gates,          d_h0, d_c0};
-        with_type(plan, [&](auto type) {
+        with_type(plan.precision, [&](auto type) {
           backward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },

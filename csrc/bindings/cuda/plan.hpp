@@ -15,5 +15,8 @@ struct BoundPlan {
   cuda::Plan plan;
 };
 
+// Of a dtype's name. Throws std::invalid_argument.
+cuda::Precision precision_of(const std::string& name);
+
 }  // namespace bindings
 }  // namespace lstm_ext

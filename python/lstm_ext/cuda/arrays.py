@@ -175,6 +175,32 @@ def to_cupy(value: Any, name: str, cupy: Any) -> Any:
     raise TypeError(f"{name}: got {type(value).__name__}, expected an array on a CUDA device")
 
 
+class _Foreign:
+    """A stream of another library, in the protocol by which CuPy takes one."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Return the protocol's version and the stream."""
+        return 0, self._handle
+
+
+# By their handles: CuPy's objects for streams of torch.
+_streams: dict[int, Any] = {}
+
+
+def _stream_of(handle: int, cuda: Any) -> Any:
+    stream = _streams.get(handle)
+    if stream is None:
+        if hasattr(cuda.Stream, "from_external"):
+            stream = cuda.Stream.from_external(_Foreign(handle))
+        else:  # before CuPy 14
+            stream = cuda.ExternalStream(handle)
+        _streams[handle] = stream
+    return stream
+
+
 @contextlib.contextmanager
 def current(kind: Kind) -> Iterator[int]:
     """Make the device of `kind` and its caller's stream current; yield the stream's handle."""
@@ -187,5 +213,5 @@ def current(kind: Kind) -> Iterator[int]:
             yield int(cuda.get_current_stream().ptr)
             return
         handle = int(sys.modules["torch"].cuda.current_stream(kind.device).cuda_stream)
-        with cuda.ExternalStream(handle):
+        with _stream_of(handle, cuda):
             yield handle

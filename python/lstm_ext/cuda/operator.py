@@ -194,19 +194,35 @@ class _Run(NamedTuple):
     outputs: Outputs
 
 
-def _projected(call: Call, keep: bool) -> Any:
+# Up to so many multiply-adds our own product takes less time than the host needs to call cuBLAS.
+_SMALL_PRODUCT = 1 << 24
+
+
+def _project(call: Call, rows: Any, stream: int) -> Any:
+    """Return rows·kernel, for a contiguous matrix of inputs.
+
+    CuPy does not let cuBLAS be captured in a graph.
+    """
+    kind, kernel = call.kind, call.kernel
+    small = rows.size * kernel.shape[1] <= _SMALL_PRODUCT
+    if not small and not kind.cupy.cuda.get_current_stream().is_capturing():
+        return multiply(kind, rows, kernel, dtype=kind.computed)
+    out = kind.cupy.empty((rows.shape[0], kernel.shape[1]), kind.computed)
+    call.native.multiply(kind.dtype, rows, kernel, out, stream)
+    return out
+
+
+def _projected(call: Call, keep: bool, stream: int) -> Any:
     """Return x·kernel, (T, B, 4H) with any strides.
 
     Where that is enough x is multiplied as it lies; a backward pass wants it in the order of the
     steps.
     """
-    kind, x = call.kind, call.x
+    x, shape = call.x, (*call.x.shape[:2], 4 * call.units)
     by_row = x.swapaxes(0, 1)[:, :: -1 if call.go_backwards else 1]
-    shape = (*x.shape[:2], 4 * call.units)
     if keep or not by_row.flags.c_contiguous:
-        rows = _rows(kind.cupy.ascontiguousarray(x))
-        return multiply(kind, rows, call.kernel, dtype=kind.computed).reshape(shape)
-    product = multiply(kind, _rows(by_row), call.kernel, dtype=kind.computed)
+        return _project(call, _rows(call.kind.cupy.ascontiguousarray(x)), stream).reshape(shape)
+    product = _project(call, _rows(by_row), stream)
     product = product.reshape(shape[1], shape[0], shape[2]).swapaxes(0, 1)
     return product[::-1] if call.go_backwards else product
 
@@ -214,7 +230,7 @@ def _projected(call: Call, keep: bool) -> Any:
 def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
     cupy, kind = call.kind.cupy, call.kind
     steps, batch, units = call.steps, call.batch_size, call.units
-    projected = _projected(call, keep)
+    projected = _projected(call, keep, stream)
     sequence, hidden = kind.empty((steps + 1, batch, units))
     h, h_out = kind.empty((batch, units))
     c, c_out = kind.empty((batch, units), computed=True)

@@ -94,13 +94,21 @@ void deliver_some() {
   }
 }
 
-// Holds one block back now and then, and half of them at first. Returns whether it did.
+Warp& warp_of(const Fiber& fiber) {
+  return fiber.block->warps[static_cast<size_t>(fiber.index) / 32];
+}
+
+// Holds blocks and warps back now and then, and half of the blocks at first. Returns whether it
+// did.
 bool hold_some(long turn) {
   if (settings().order != Order::kRandom || (turn > 1 && machine.random() % 8)) return false;
   for (const auto& fiber : machine.fibers) {
     const bool chosen = turn == 1 ? machine.random() % 2 : machine.random() % 16 == 0;
     if (fiber->index == 0 && chosen) {
       fiber->block->held_until = turn + static_cast<long>(machine.random() % 64);
+    }
+    if (fiber->index % 32 == 0 && machine.random() % 4 == 0) {
+      warp_of(*fiber).held_until = turn + static_cast<long>(machine.random() % 16);
     }
   }
   return true;
@@ -120,7 +128,7 @@ void schedule() {
     for (const size_t index : order) {
       Fiber& fiber = *machine.fibers[index];
       if (fiber.done || (fiber.waits_for && *fiber.waits_for == fiber.generation)) continue;
-      if (fiber.block->held_until > turn) {
+      if (fiber.block->held_until > turn || warp_of(fiber).held_until > turn) {
         progress = true;
         continue;
       }

@@ -41,6 +41,7 @@ struct Barrier {
 struct Warp {
   Barrier barrier;
   uint32_t slots[2][32][8] = {};
+  long held_until = 0;  // random order: none of its threads runs before this turn
 };
 
 struct Cluster;
