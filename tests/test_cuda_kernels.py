@@ -44,6 +44,7 @@ DIVISIONS: list[tuple[Size, list[Split]]] = [
     ((19, 2, 3, 33), [Split("steps"), Split("cluster", 4, 9), Split("grid", 5, 10)]),
     ((35, 2, 2, 34), [Split("steps")]),
     ((18, 2, 2, 150), [Split("steps")]),
+    ((67, 2, 2, 42), [Split("steps")]),
     ((67, 2, 2, 18), [Split("steps"), Split("cluster", 1, 33), Split("grid", 2, 34)]),
 ]
 # As many weights as need the shared memory too.

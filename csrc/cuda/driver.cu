@@ -18,25 +18,27 @@ void copy_or_zero(T* to, const T* from, int64_t count, Stream stream) {
   }
 }
 
-template <class S>
-void run_forward(const Forward<S>& call, const Execution& execution) {
-  if constexpr (!std::is_same_v<S, double>) {
-    if (execution.plan.algorithm == Algorithm::kCluster)
-      return forward_in_clusters(call, execution);
-    if (execution.plan.algorithm == Algorithm::kGrid) return forward_in_grid(call, execution);
-  }
-  forward_in_steps(call, execution);
-}
-
 }  // namespace
 
+// The persistent kernels read h0 and write the last h themselves.
 template <class S>
 void lstm_forward(const Forward<S>& call, const Execution& execution) {
   const int64_t state = call.batch_size * call.hidden_size;
   if (state == 0) return;
-  copy_or_zero(call.hidden, call.h0, state, execution.stream);
-  if (call.seq_len == 0) copy_or_zero(call.c, call.c0, state, execution.stream);
-  if (call.seq_len > 0) run_forward(call, execution);
+  const Algorithm algorithm = execution.plan.algorithm;
+  const bool is_persistent = algorithm != Algorithm::kSteps && call.seq_len > 0;
+  if (call.gates || !is_persistent) copy_or_zero(call.hidden, call.h0, state, execution.stream);
+  if constexpr (!std::is_same_v<S, double>) {
+    if (is_persistent && algorithm == Algorithm::kCluster) {
+      return forward_in_clusters(call, execution);
+    }
+    if (is_persistent) return forward_in_grid(call, execution);
+  }
+  if (call.seq_len == 0) {
+    copy_or_zero(call.c, call.c0, state, execution.stream);
+  } else {
+    forward_in_steps(call, execution);
+  }
   copy(call.h, call.hidden + call.seq_len * state, state * sizeof(S), execution.stream);
 }
 

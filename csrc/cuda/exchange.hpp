@@ -42,13 +42,15 @@ struct Post {
   Bound bound;
 };
 
-// Returns once `ready()` is true, or `gave_up` after too long; with `gave_up` it asks only once.
+// Returns once `ready()` is true, or `gave_up` after too long; with `gave_up` it asks only once. To
+// read the clock takes longer than most waits, and so does not begin with it.
 template <class Ready>
 LSTM_EXT_DEVICE void wait_for(const Bound& bound, bool& gave_up, const Ready& ready) {
+  constexpr uint32_t kTries = 256;
   uint64_t start = 0;
 #pragma unroll 1
-  for (uint32_t tries = 0; !ready() && !gave_up; ++tries) {
-    if (tries % 64 != 0) continue;
+  for (uint32_t tries = 1; !ready() && !gave_up; ++tries) {
+    if (tries % kTries != 0) continue;
     const uint64_t now = clock_ns();
     if (start == 0) {
       start = now;

@@ -3,7 +3,7 @@
 //
 //   load(weight, spare)        weight(k, n) reads w in memory; `spare` is the shared part
 //   multiply(in, rows, parts)  between two barriers of the block
-//   sum(parts, row, n)         any thread, after the second
+//   sum(parts, row * outs + n) any thread, after the second
 //   word(row, word_of_k)       where a word of `in` lies; put(in, row, k, value) writes a value
 //   packed(value)              the word of a lane's value and, if two units share one, of that of
 //                              the lane 4 further or less far, which has the other; by all lanes
@@ -21,11 +21,12 @@ struct alignas(16) Quad {
   float v[4];
 };
 
-// The parts of one output in their order.
-LSTM_EXT_DEVICE float sum_parts(const Geometry& g, const float* parts, int row, int n) {
-  const float* part = parts + row * g.outs + n;
+// The parts of one output in their order; `at` is its place, row * outs + n, in each.
+LSTM_EXT_DEVICE float sum_parts(const Geometry& g, const float* parts, int at) {
+  const float* part = parts + at;
+  const int stride = g.rows * g.outs;
   float sum = part[0];
-  for (int i = 1; i < g.parts; ++i) sum += part[i * g.rows * g.outs];
+  for (int i = 1; i < g.parts; ++i) sum += part[i * stride];
   return sum;
 }
 
@@ -51,9 +52,7 @@ class FloatMultiplier {
   LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
     in[word(row, k)] = bits_of(value);
   }
-  LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
-    return sum_parts(g_, parts, row, n);
-  }
+  LSTM_EXT_DEVICE float sum(const float* parts, int at) const { return sum_parts(g_, parts, at); }
   LSTM_EXT_DEVICE static uint32_t packed(float value) { return bits_of(value); }
 
   template <class Weight>
@@ -200,9 +199,7 @@ class BFloat16Multiplier {
   LSTM_EXT_DEVICE void put(uint32_t* in, int row, int k, float value) const {
     reinterpret_cast<uint16_t*>(in)[2 * word(row, k / 2) + k % 2] = bfloat16_of(value);
   }
-  LSTM_EXT_DEVICE float sum(const float* parts, int row, int n) const {
-    return sum_parts(g_, parts, row, n);
-  }
+  LSTM_EXT_DEVICE float sum(const float* parts, int at) const { return sum_parts(g_, parts, at); }
   LSTM_EXT_DEVICE static uint32_t packed(float value) {
     const uint32_t mine = bfloat16_of(value), other = shuffle_xor(mine, kNumGates);
     return thread_index() & kNumGates ? other | mine << 16 : mine | other << 16;

@@ -157,12 +157,20 @@ class BackwardBlock {
         upstream(call_, step, t.first_row + i.row, unit)};
   }
 
+  // What an item needs from memory is asked for while the one before it is computed.
   LSTM_EXT_DEVICE void undo_cells(const Turn& t, const Kept& early) {
-    const int own = t.rows * share_.units, stride = thread_count() / kAdders;
-    for (int index = thread_index() / kAdders; index < ceil_units(own); index += stride) {
-      const bool is_mine = index < stride;
-      const Item i = is_mine ? mine_ : item(index);
-      undo_cell(t, i, is_mine ? early : kept(t, i));
+    const int own = ceil_units(t.rows * share_.units), stride = thread_count() / kAdders;
+    Item i = mine_;
+    Kept k = early;
+    for (int index = thread_index() / kAdders; index < own; index += stride) {
+      Item next = i;
+      Kept next_kept{};
+      if (index + stride < own) {
+        next = item(index + stride);
+        next_kept = kept(t, next);
+      }
+      undo_cell(t, i, k);
+      i = next, k = next_kept;
     }
   }
 
@@ -204,7 +212,8 @@ class BackwardBlock {
       const int row = share_.by_all.quotient(index), n = share_.by_all.rest(index, row);
       const int to = share_.by_units.quotient(n), unit = share_.by_units.rest(n, to);
       const int place = (at_.rank * t.rows + row) * share_.units + unit;
-      exchange_.send(t.step, to, place, bits_of(multiplier_.sum(parts(), row, n)));
+      exchange_.send(t.step, to, place,
+                     bits_of(multiplier_.sum(parts(), row * share_.geometry.outs + n)));
     }
   }
 

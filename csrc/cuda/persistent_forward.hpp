@@ -25,8 +25,8 @@ class ForwardBlock {
         share_(share),
         at_(share, static_cast<int>(call.batch_size)),
         memory_(memory),
-        mine_(item(thread_index())),
         multiplier_(share.geometry),
+        mine_(item(thread_index())),
         exchange_(share.post, memory, at_.group, at_.rank) {}
 
   LSTM_EXT_DEVICE void run() {
@@ -89,7 +89,8 @@ class ForwardBlock {
     uint32_t* in = exchange_.received(0);
     for (int i = thread_index(); i < t.rows * hidden; i += thread_count()) {
       const int row = i / hidden, k = i % hidden;
-      multiplier_.put(in, row, k, widen(call_.hidden[(int64_t{t.first_row} + row) * hidden + k]));
+      const float h0 = read_or_zero(call_.h0, (int64_t{t.first_row} + row) * hidden + k);
+      multiplier_.put(in, row, k, h0);
     }
     sync_block();
   }
@@ -115,46 +116,67 @@ class ForwardBlock {
   }
 
   // An item is a gate of an own unit in a row; the four gates of a unit are neighbouring lanes.
+  // Where things are that belong to it does not change from turn to turn but by the rows of a
+  // round.
   struct Item {
-    int row, own, gate;  // own: unit, counted from the block's first
-    bool is_unit;        // and not padding
+    int row, gate;
+    bool is_unit;  // and not padding
+    int column;    // of (4H)
+    int state;     // of (rows, H)
+    int sum;       // in the parts
+    int cell;      // in the cells of a round
+    int place;     // of the unit's word for the exchange
   };
   LSTM_EXT_DEVICE Item item(int index) const {
+    const int hidden = static_cast<int>(call_.hidden_size);
     const int row = share_.by_gates.quotient(index), n = share_.by_gates.rest(index, row);
-    const int own = n / kNumGates;
-    return {row, own, n % kNumGates, at_.first_unit + own < call_.hidden_size};
-  }
-  LSTM_EXT_DEVICE int column(const Item& i) const {
-    return i.gate * static_cast<int>(call_.hidden_size) + at_.first_unit + i.own;
+    const int own = n / kNumGates, unit = at_.first_unit + own, word = M::words(unit);
+    Item i;
+    i.row = row, i.gate = n % kNumGates;
+    i.is_unit = unit < hidden;
+    i.column = i.gate * hidden + unit;
+    i.state = row * hidden + unit;
+    i.sum = row * share_.geometry.outs + n;
+    i.cell = row * share_.units + own;
+    i.place = X::kInPlace ? multiplier_.word(row, word) : row * share_.row_words + word;
+    return i;
   }
 
   LSTM_EXT_DEVICE float bias(const Item& i) const {
-    return i.is_unit ? read_or_zero(call_.bias, column(i)) : 0.0f;
+    return i.is_unit ? read_or_zero(call_.bias, i.column) : 0.0f;
   }
   // What a gate is without the recurrent part and the bias.
   LSTM_EXT_DEVICE float projected(const Turn& t, const Item& i) const {
     if (!i.is_unit || i.row >= t.rows) return 0.0f;
     const int64_t row =
         t.step * call_.projected_time_stride + (t.first_row + i.row) * call_.projected_batch_stride;
-    return call_.projected[row + column(i)];
+    return call_.projected[row + i.column];
   }
 
+  // What an item needs from memory is asked for while the one before it is computed.
   LSTM_EXT_DEVICE void apply_gates(const Turn& t, float early) {
-    const int items = kNumGates * share_.units * t.rows, threads = thread_count();
+    const int items = ceil_warp(kNumGates * share_.units * t.rows), threads = thread_count();
     if (t.step + 1 < call_.seq_len) exchange_.sent(t.step);
-    for (int index = thread_index(); index < ceil_warp(items); index += threads) {
-      const bool is_mine = index < threads;
-      const Item i = is_mine ? mine_ : item(index);
-      apply_gate(t, i, is_mine ? early + my_bias_ : projected(t, i) + bias(i));
+    Item i = mine_;
+    float z = early + my_bias_;
+    for (int index = thread_index(); index < items; index += threads) {
+      Item next = i;
+      float next_z = 0;
+      if (index + threads < items) {
+        next = item(index + threads);
+        next_z = projected(t, next) + bias(next);
+      }
+      apply_gate(t, i, z);
+      i = next, z = next_z;
     }
   }
 
   // By the four lanes of a unit: each its gate, and all of them the cell.
   LSTM_EXT_DEVICE void apply_gate(const Turn& t, const Item& i, float z) {
     const bool exists = i.is_unit && i.row < t.rows;
-    float* cell = cells(t) + i.row * share_.units + i.own;
+    float* cell = cells(t) + i.cell;
     const float c_prev = exists ? *cell : 0.0f;
-    if (exists) z += multiplier_.sum(parts(), i.row, i.own * kNumGates + i.gate);
+    if (exists) z += multiplier_.sum(parts(), i.sum);
     const float active = activate(z, i.gate == kCandidate);
     const int first = thread_index() % kWarp - i.gate;
     const float all[] = {shuffle(active, first), shuffle(active, first + 1),
@@ -163,19 +185,25 @@ class ForwardBlock {
     if (lost_) state.h.v = state.c.v = not_a_number();
     if (!exists) state.h.v = 0;
     send(t, i, state.h.v);
-    if (!exists) return;
-    const int64_t row = t.step * call_.batch_size + t.first_row + i.row;
-    const int64_t at = row * call_.hidden_size + at_.first_unit + i.own;
+    if (exists) keep(t, i, active, state, cell);
+  }
+
+  // After the sends, which the peers wait for.
+  LSTM_EXT_DEVICE void keep(const Turn& t, const Item& i, float active,
+                            const CellState<Number<float>>& state, float* cell) const {
+    const int64_t step_row = int64_t{t.step} * call_.batch_size + t.first_row;
+    const int64_t hidden = call_.hidden_size, at = step_row * hidden + i.state;
     if (call_.gates) {
-      call_.gates[row * kNumGates * call_.hidden_size + column(i)] = narrow<S>(active);
+      const int64_t row = (step_row + i.row) * kNumGates * hidden;
+      call_.gates[row + i.column] = narrow<S>(active);
     }
     if (i.gate != 0) return;
     *cell = state.c.v;
-    call_.hidden[at + call_.batch_size * call_.hidden_size] = narrow<S>(state.h.v);
+    call_.hidden[at + call_.batch_size * hidden] = narrow<S>(state.h.v);
     if (call_.cells) call_.cells[at] = state.c.v;
-    if (t.step + 1 == call_.seq_len) {
-      call_.c[at - t.step * call_.batch_size * call_.hidden_size] = state.c.v;
-    }
+    if (t.step + 1 < call_.seq_len) return;
+    call_.c[t.first_row * hidden + i.state] = state.c.v;
+    call_.h[t.first_row * hidden + i.state] = narrow<S>(state.h.v);
   }
 
   // The word to each peer, beginning at the own block, so that not all send to the same at once.
@@ -183,12 +211,10 @@ class ForwardBlock {
   LSTM_EXT_DEVICE void send(const Turn& t, const Item& i, float h) {
     const uint32_t value = M::packed(h);
     if (t.step + 1 == call_.seq_len || i.row >= t.rows) return;
-    const int word = M::words(at_.first_unit + i.own);
-    const int place = X::kInPlace ? multiplier_.word(i.row, word) : i.row * share_.row_words + word;
     const int copies = X::kPublic ? 1 : share_.blocks;
     for (int copy = thread_index() % kSenders; copy < copies; copy += kSenders) {
       const int peer = at_.rank + copy;
-      exchange_.send(t.step, peer < share_.blocks ? peer : peer - share_.blocks, place, value);
+      exchange_.send(t.step, peer < share_.blocks ? peer : peer - share_.blocks, i.place, value);
     }
   }
 
@@ -198,9 +224,9 @@ class ForwardBlock {
   const Share& share_;
   const Position at_;
   uint32_t* memory_;
+  M multiplier_;
   const Item mine_;
   float my_bias_ = 0;
-  M multiplier_;
   X exchange_;
   bool lost_ = false;
 };

@@ -47,7 +47,7 @@ struct Forward {
   const S* bias;                                          // (4H) or null
   const A* c0;                                            // (B, H) or null: zeros
   const S* h0;                                            // (B, H) or null: zeros
-  S* hidden;  // (T+1, B, H): [0] becomes h0, [t+1] h after step t
+  S* hidden;  // (T+1, B, H): [t+1] becomes h after step t, [0] h0 if gates are kept
   S* h;       // (B, H): the last h once more
   A* c;       // (B, H): the last cell state
   S* gates;   // (T, B, 4H), activated; null unless a backward pass follows

@@ -90,7 +90,9 @@ step_backward_narrow(const Backward<S> call, const int64_t step) {
                   first_unit + thread_index() % kStepUnits, d_h);
 }
 
-// As WideTile, with 16 units and as many warps.
+// A warp of the wide kernel has the whole tile for every sixteenth stage of the columns of dz, in
+// shared memory of its own, so that warps do not wait for each other until all parts are added, in
+// the order of the warps.
 template <class A>
 struct BackTile {
   static constexpr int kThreadRows = sizeof(A) == 8 ? 2 : 4;

@@ -17,8 +17,8 @@ constexpr int kStepUnits = 16;  // of a block
 constexpr int kNarrowRows = 4;
 constexpr int kNarrowSlices = 16;
 constexpr int kNarrowThreads = kStepUnits * kNarrowSlices;
-constexpr int kWideDepth = 8;
-constexpr int kWideWarps = 8;
+constexpr int kWideRows = 64;
+constexpr int kWideDepth = 32;
 constexpr int kMatrixRows = 64;
 constexpr int kMatrixDepth = 32;
 constexpr int kMatrixStride = kMatrixDepth + 8;  // rows of a fragment in different banks
@@ -118,152 +118,64 @@ step_forward_narrow(const Forward<S> call, const int64_t step) {
   finish_forward(call, step, first_row + slice, unit, all);
 }
 
-// What the wide kernels do with a warp: it has the whole tile for every kWarps-th stage of k, in
-// shared memory of its own, so that warps never wait for each other until all parts are added, in
-// the order of the warps.
-template <class A>
-struct WideTile {
-  static constexpr int kThreadRows = sizeof(A) == 8 ? 4 : 8;
-  static constexpr int kRows = 4 * kThreadRows;
-  static constexpr int kRowStride = kRows + 4;  // lanes that store eight k of a row: other banks
-  static constexpr int kColumns = kNumGates * kStepUnits;
-  static constexpr int kWords = kWideDepth * (kRowStride + kColumns);
-  static constexpr int kParts = kRows * kColumns;
-  static constexpr size_t kSharedBytes =
-      kWideWarps * (kWords > kParts ? kWords : kParts) * sizeof(A);
-};
-
-// What a lane has of h·w_hh: kThreadRows rows, in fours, of all gates of the units `lane % 8` and
-// 8 further.
-template <class S>
-class WideForward {
- public:
+// A thread: 4 rows by the 4 gates of a unit.
+template <class S, int kRows>
+LSTM_EXT_KERNEL(4 * kRows)
+step_forward_wide(const Forward<S> call, const int64_t step) {
   using A = Computing<S>;
-  using Tile = WideTile<A>;
-
-  LSTM_EXT_DEVICE WideForward(const Forward<S>& call, int64_t step, A* memory)
-      : call_(call),
-        h_(call.hidden + step * call.batch_size * call.hidden_size),
-        lane_(thread_index() % kWarp),
-        first_unit_(int64_t{block_index()} * kStepUnits),
-        first_row_(int64_t{block_index_y()} * Tile::kRows),
-        h_tile_(memory + thread_index() / kWarp * Tile::kWords),
-        w_tile_(h_tile_ + kWideDepth * Tile::kRowStride) {}
-
-  LSTM_EXT_DEVICE void run() {
-    const int64_t first = int64_t{kWideDepth} * (thread_index() / kWarp);
-    fetch(first);
-    for (int64_t k0 = first; k0 < call_.hidden_size; k0 += kWideDepth * kWideWarps) {
-      store();
-      sync_warp();
-      fetch(k0 + kWideDepth * kWideWarps);
-      multiply();
-      sync_warp();
-    }
-  }
-
-  // [row][unit][gate] of this warp.
-  LSTM_EXT_DEVICE void write(A* parts) const {
-#pragma unroll
-    for (int r = 0; r < Tile::kThreadRows; ++r) {
-#pragma unroll
-      for (int u = 0; u < 2; ++u) {
-        const int at = (row_of(r) * kStepUnits + lane_ % 8 + 8 * u) * kNumGates;
-#pragma unroll
-        for (int gate = 0; gate < kNumGates; ++gate) parts[at + gate] = sums_[r][u].v[gate];
-      }
-    }
-  }
-
- private:
-  static constexpr int kH = Tile::kRows * kWideDepth / kWarp;  // values that a lane brings
-  static constexpr int kW = Tile::kColumns * kWideDepth / kWarp;
-
-  LSTM_EXT_DEVICE int row_of(int r) const { return r / 4 * 16 + lane_ / 8 * 4 + r % 4; }
-
-  // Of h eight k of four rows at a time, of w_hh 16 units of two gates.
-  LSTM_EXT_DEVICE void fetch(int64_t k0) {
-    const int64_t hidden = call_.hidden_size, k = k0 + lane_ % 8;
-#pragma unroll
-    for (int i = 0; i < kH; ++i) {
-      const int64_t row = first_row_ + 4 * i + lane_ / 8;
-      next_h_[i] = row < call_.batch_size && k < hidden ? widen(h_[row * hidden + k]) : A(0);
-    }
-    const int64_t unit = first_unit_ + lane_ % 16;
-    const S* w = call_.w_hh + (k0 * kNumGates + lane_ / 16) * hidden + unit;
-#pragma unroll
-    for (int i = 0; i < kW; ++i) {
-      const bool exists = unit < hidden && k0 + i / 2 < hidden;
-      next_w_[i] = exists ? widen(w[2 * i * hidden]) : A(0);
-    }
-  }
-
-  LSTM_EXT_DEVICE void store() {
-#pragma unroll
-    for (int i = 0; i < kH; ++i) {
-      h_tile_[lane_ % 8 * Tile::kRowStride + 4 * i + lane_ / 8] = next_h_[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kW; ++i) {
-      const int gate = i % 2 * 2 + lane_ / 16;
-      w_tile_[i / 2 * Tile::kColumns + lane_ % 16 * kNumGates + gate] = next_w_[i];
-    }
-  }
-
-  LSTM_EXT_DEVICE void multiply() {
-#pragma unroll
+  LSTM_EXT_SHARED_MEMORY(memory);
+  constexpr int kThreads = 4 * kRows, kColumns = kNumGates * kStepUnits;
+  constexpr int kRowStride = kRows + 4;  // threads that store eight k of a row use other banks
+  auto* h_tile = reinterpret_cast<A*>(memory);   // [k][row]
+  A* w_tile = h_tile + kWideDepth * kRowStride;  // [k][unit][gate]
+  const int64_t hidden = call.hidden_size, batch = call.batch_size;
+  const int64_t first_unit = int64_t{block_index()} * kStepUnits;
+  const int64_t first_row = int64_t{block_index_y()} * kRows;
+  const S* h = call.hidden + step * batch * hidden;
+  const int own = thread_index() % kStepUnits, rows = thread_index() / kStepUnits * 4;
+  // Of h eight k of a row stand together, of w_hh the units of a gate.
+  const auto k_of = [](int at) { return at / (8 * kRows) * 8 + at % 8; };
+  const auto row_of = [](int at) { return at / 8 % kRows; };
+  Ahead<A, kWideDepth * kRows, kThreads> next_h;
+  Ahead<A, kWideDepth * kColumns, kThreads> next_w;
+  const auto fetch = [&](int64_t k0) {
+    next_h.fetch([&](int at) {
+      const int64_t row = first_row + row_of(at), k = k0 + k_of(at);
+      return row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
+    });
+    next_w.fetch([&](int at) {
+      const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
+      const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
+      return k < hidden && unit < hidden ? widen(call.w_hh[row * hidden + unit]) : A(0);
+    });
+  };
+  A sums[4][kNumGates] = {};
+  fetch(0);
+  for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
+    next_h.store(h_tile, [&](int at) { return k_of(at) * kRowStride + row_of(at); });
+    next_w.store(w_tile, [](int at) {
+      const int unit = at / kColumns * kStepUnits + at % kStepUnits;
+      return unit * kNumGates + at / kStepUnits % kNumGates;
+    });
+    sync_block();
+    if (k0 + kWideDepth < hidden) fetch(k0 + kWideDepth);
+#pragma unroll 16
     for (int k = 0; k < kWideDepth; ++k) {
-      const auto* w = reinterpret_cast<const Four<A>*>(w_tile_ + k * Tile::kColumns);
-      const Four<A> weights[] = {w[lane_ % 8], w[lane_ % 8 + 8]};
+      const auto x = *reinterpret_cast<const Four<A>*>(h_tile + k * kRowStride + rows);
+      const auto w = *reinterpret_cast<const Four<A>*>(w_tile + (k * kStepUnits + own) * kNumGates);
 #pragma unroll
-      for (int r = 0; r < Tile::kThreadRows; r += 4) {
-        const auto x =
-            *reinterpret_cast<const Four<A>*>(h_tile_ + k * Tile::kRowStride + row_of(r));
+      for (int r = 0; r < 4; ++r) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-          for (int u = 0; u < 2; ++u) {
-#pragma unroll
-            for (int gate = 0; gate < kNumGates; ++gate) {
-              A& sum = sums_[r + i][u].v[gate];
-              sum = fused(x.v[i], weights[u].v[gate], sum);
-            }
-          }
+        for (int gate = 0; gate < kNumGates; ++gate) {
+          sums[r][gate] = fused(x.v[r], w.v[gate], sums[r][gate]);
         }
       }
     }
+    sync_block();
   }
-
-  const Forward<S>& call_;
-  const S* h_;
-  int lane_;
-  int64_t first_unit_, first_row_;
-  A* h_tile_;  // [k][row]
-  A* w_tile_;  // [k][unit][gate]
-  A next_h_[kH], next_w_[kW];
-  Four<A> sums_[Tile::kThreadRows][2] = {};
-};
-
-template <class S>
-LSTM_EXT_KERNEL(kWideWarps* kWarp)
-step_forward_wide(const Forward<S> call, const int64_t step) {
-  using A = Computing<S>;
-  using Tile = WideTile<A>;
-  LSTM_EXT_SHARED_MEMORY(memory);
-  auto* words = reinterpret_cast<A*>(memory);
-  WideForward<S> product(call, step, words);
-  product.run();
-  sync_block();
-  product.write(words + thread_index() / kWarp * Tile::kParts);
-  sync_block();
-  for (int i = thread_index(); i < Tile::kRows * kStepUnits; i += thread_count()) {
-    A sums[kNumGates] = {};
-    for (int warp = 0; warp < kWideWarps; ++warp) {
-      const A* part = words + warp * Tile::kParts + i * kNumGates;
-      for (int gate = 0; gate < kNumGates; ++gate) sums[gate] += part[gate];
-    }
-    finish_forward(call, step, int64_t{block_index_y()} * Tile::kRows + i / kStepUnits,
-                   int64_t{block_index()} * kStepUnits + i % kStepUnits, sums);
+#pragma unroll
+  for (int r = 0; r < 4; ++r) {
+    finish_forward(call, step, first_row + rows + r, first_unit + own, sums[r]);
   }
 }
 
