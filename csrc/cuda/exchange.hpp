@@ -4,7 +4,7 @@
 //   enter(round)               the calls that follow are about the rows of this round
 //   send(s, to, word, value)   a word for step s + 1 of the block `to`; `word` is its place
 //   sent(s)                    by all threads, before or after their sends of step s
-//   wait(s, place)             until all words for step s are there. Unless words come in place,
+//   wait(s, apart, place)      until all words for step s are there. Unless words come in place,
 //                              `place(word)` says where the receiver wants them
 //   received(s)                where they then are
 //
@@ -102,7 +102,7 @@ class ClusterExchange {
   }
   // The slot of step s is used for the (s / 2)-th time, step 0 and its slot's first use apart.
   template <class Place>
-  LSTM_EXT_DEVICE void wait(int s, const Place&) {
+  LSTM_EXT_DEVICE void wait(int s, int, const Place&) {
     if (post_.peers == 1) return sync_block();
     const auto parity = static_cast<uint32_t>((s - 1) / 2 & 1);
     uint64_t* awaited = arrival(s);
@@ -148,9 +148,10 @@ class GridExchange {
   }
   LSTM_EXT_DEVICE void sent(int64_t) {}
 
-  // `place(word)` says where a word belongs. Words come in pairs, of which the last may be half.
+  // `place(word)` says where a word belongs that has an even number, and `apart` how much further
+  // the next one.
   template <class Place>
-  LSTM_EXT_DEVICE void wait(int s, const Place& place) {
+  LSTM_EXT_DEVICE void wait(int s, int apart, const Place& place) {
     constexpr int kAtOnce = 4;  // pairs on their way before the first is looked at
     const uint64_t* from = slot(s, box_);
     const int stride = 2 * thread_count();
@@ -164,19 +165,20 @@ class GridExchange {
           if (word < words_) load_flagged_pair(from + word, values[i]);
         }
 #pragma unroll
-        for (int i = 0; i < 2 * kAtOnce; ++i) {
-          const int word = first + i / 2 * stride + i % 2;
-          all = all && (word >= words_ || is_new(values[i / 2][i % 2], s));
+        for (int i = 0; i < kAtOnce; ++i) {
+          const bool both = is_new(values[i][0], s) && is_new(values[i][1], s);
+          all = all && (both || first + i * stride >= words_);
         }
         return all;
       };
       wait_for(post_.bound, gave_up, ready);
 #pragma unroll
-      for (int i = 0; i < 2 * kAtOnce; ++i) {
-        const int word = first + i / 2 * stride + i % 2;
-        if (word < words_) {
-          memory_[post_.slots + place(word)] = static_cast<uint32_t>(values[i / 2][i % 2]);
-        }
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int word = first + i * stride;
+        if (word >= words_) continue;
+        uint32_t* to = memory_ + post_.slots + place(word);
+        to[0] = static_cast<uint32_t>(values[i][0]);
+        to[apart] = static_cast<uint32_t>(values[i][1]);
       }
     }
     sync_block();
@@ -191,8 +193,8 @@ class GridExchange {
     return static_cast<uint32_t>(value >> 32) == flag(s);
   }
   LSTM_EXT_DEVICE uint64_t* slot(int s, int of) const {
-    const int boxes = post_.broadcast ? 1 : post_.peers, words = post_.words + post_.words % 2;
-    return mail_ + int64_t{(s & 1) * boxes + (post_.broadcast ? 0 : of)} * words;
+    const int boxes = post_.broadcast ? 1 : post_.peers;
+    return mail_ + int64_t{(s & 1) * boxes + (post_.broadcast ? 0 : of)} * post_.words;
   }
   const Post& post_;
   uint32_t* memory_;

@@ -5,6 +5,7 @@
 //   multiply(in, rows, parts)  between two barriers of the block
 //   sum(parts, row * outs + n) any thread, after the second
 //   word(row, word_of_k)       where a word of `in` lies; put(in, row, k, value) writes a value
+//   kPairApart                 how far apart two words with an even number and the next lie
 //   packed(value)              the word of a lane's value and, if two units share one, of that of
 //                              the lane 4 further or less far, which has the other; by all lanes
 //
@@ -37,6 +38,7 @@ class FloatMultiplier {
  public:
   using Stored = float;
   static constexpr int kUnitsAWord = 1;
+  static constexpr int kPairApart = 1;
 
   LSTM_EXT_DEVICE explicit FloatMultiplier(const Geometry& g) : g_(g) {
     const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
@@ -185,6 +187,7 @@ class BFloat16Multiplier {
  public:
   using Stored = BFloat16;
   static constexpr int kUnitsAWord = 2;
+  static constexpr int kPairApart = 2;
 
   LSTM_EXT_DEVICE explicit BFloat16Multiplier(const Geometry& g)
       : g_(g),
@@ -221,7 +224,9 @@ class BFloat16Multiplier {
   }
 
   LSTM_EXT_DEVICE void multiply(const uint32_t* in, int rows, float* parts) const {
-    for (int row = 0; row < rows; row += kFragmentRows) tile(in, row, parts);
+    int row = 0;
+    for (; row + kFragmentRows < rows; row += 2 * kFragmentRows) tile<2>(in, row, parts);
+    if (row < rows) tile<1>(in, row, parts);
   }
 
  private:
@@ -248,16 +253,19 @@ class BFloat16Multiplier {
     uint32_t v[2];
   };
 
-  // Sums of even and odd fragments, so that one mma need not wait for the last.
+  // Sums of even and odd fragments, so that one mma need not wait for the last, of each eight rows.
+  template <int kEights>
   struct Run {
-    float sums[2][4];
+    float sums[kEights][2][4];
     int tile, fragment;
   };
 
+  // Eight rows, or sixteen, for which a fragment is fetched once.
+  template <int kEights>
   LSTM_EXT_DEVICE void tile(const uint32_t* in, int row, float* parts) const {
     const int lane = thread_index() % kWarp;
     const uint32_t* values = in + word(row + lane / 4, slice_ * g_.depth / 2 + lane % 4);
-    Run run{};
+    Run<kEights> run{};
 #pragma unroll
     for (int i = 0; i < kFragments; ++i) step(held_[i], i, values, row, parts, run);
 #pragma unroll 4
@@ -268,27 +276,35 @@ class BFloat16Multiplier {
   }
 
   // One fragment; after the last of a run its sums are written. Uniform in a warp.
+  template <int kEights>
   LSTM_EXT_DEVICE void step(const uint32_t (&w)[kFragmentWords], int i, const uint32_t* values,
-                            int row, float* parts, Run& run) const {
+                            int row, float* parts, Run<kEights>& run) const {
     if (run.tile >= g_.out_tiles) return;
-    const auto x = *reinterpret_cast<const Pair*>(values + run.fragment * (kFragmentSide / 2));
-    multiply_fragments(run.sums[i % 2], w, x.v[0], x.v[1]);
+#pragma unroll
+    for (int e = 0; e < kEights; ++e) {
+      const uint32_t* at = values + e * kFragmentRows * g_.row_words;
+      const auto x = *reinterpret_cast<const Pair*>(at + run.fragment * (kFragmentSide / 2));
+      multiply_fragments(run.sums[e][i % 2], w, x.v[0], x.v[1]);
+    }
     if (++run.fragment < g_.k_tiles) return;
-    write(run, row, parts);
+#pragma unroll
+    for (int e = 0; e < kEights; ++e) {
+      write(run.sums[e], run.tile, row + e * kFragmentRows, parts);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) run.sums[e][0][j] = run.sums[e][1][j] = 0;
+    }
     run.fragment = 0;
     ++run.tile;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) run.sums[0][j] = run.sums[1][j] = 0;
   }
 
-  LSTM_EXT_DEVICE void write(const Run& run, int row, float* parts) const {
+  LSTM_EXT_DEVICE void write(const float (&sums)[2][4], int tile, int row, float* parts) const {
     const int lane = thread_index() % kWarp;
-    const int n = (first_tile_ + run.tile) * kFragmentSide + lane / 4;
+    const int n = (first_tile_ + tile) * kFragmentSide + lane / 4;
     if (n - lane / 4 >= g_.outs) return;
     const int first = slice_ * g_.rows + row + lane % 4 * 2;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      parts[(first + j % 2) * g_.outs + n + j / 2 * 8] = run.sums[0][j] + run.sums[1][j];
+      parts[(first + j % 2) * g_.outs + n + j / 2 * 8] = sums[0][j] + sums[1][j];
     }
   }
 

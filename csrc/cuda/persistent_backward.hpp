@@ -106,7 +106,7 @@ class BackwardBlock {
 
   LSTM_EXT_DEVICE void receive(const Turn& t) {
     exchange_.enter(t.round, t.rows * share_.all);
-    exchange_.wait(t.step, [](int word) { return word; });
+    exchange_.wait(t.step, 1, [](int word) { return word; });
     lost_ = sync_block_or(exchange_.gave_up);
   }
 

@@ -102,7 +102,7 @@ class ForwardBlock {
     if (t.step == 0) {
       read_hidden(t);
     } else {
-      exchange_.wait(t.step, [&](int word) {
+      exchange_.wait(t.step, M::kPairApart, [&](int word) {
         const int row = share_.by_row_words.quotient(word);
         return multiplier_.word(row, share_.by_row_words.rest(word, row));
       });

@@ -48,7 +48,10 @@ struct Problem {
 bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, int rounds, Plan* plan) {
   const bool small = p.precision == Precision::kBFloat16;
   int units = ceil_div(p.hidden_size, blocks);
+  const bool cluster = algorithm == Algorithm::kCluster;
   if (small) units += units % 2;  // two share a word
+  // Words travel by two in a grid.
+  while (!cluster && units * blocks % (small ? 4 : 2) != 0) units += small ? 2 : 1;
   const int all = units * blocks, own = kNumGates * units;
   const bool forward = p.direction == Direction::kForward;
   for (const bool deep : {false, true}) {
@@ -56,7 +59,6 @@ bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, int rou
     const Geometry g =
         small ? bfloat16_geometry(k, n, rows, deep) : float_geometry(k, n, rows, deep);
     if (g.threads > kMaxThreads) continue;
-    const bool cluster = algorithm == Algorithm::kCluster;
     const int in_buffers = forward && cluster ? 2 : 1;
     const int received = forward ? 0 : (cluster ? 2 : 1) * rows * all;
     const SharedLayout layout = shared_layout(g, units, rounds, in_buffers, received);
@@ -115,7 +117,7 @@ int64_t mail_words(const Problem& p, const Plan& plan) {
   const int64_t all = int64_t{plan.units} * plan.blocks;
   const bool pairs = forward && p.precision == Precision::kBFloat16;
   const int64_t words = (pairs ? all / 2 : all) * plan.rows;
-  return 2 * (words + words % 2) * (forward ? 1 : plan.blocks);
+  return 2 * words * (forward ? 1 : plan.blocks);
 }
 
 // With `rows` at once: in a grid as many groups as run at once and as many rounds as it then takes,
