@@ -47,11 +47,11 @@ def test_every_plan_fits(chip: dict[str, int], dtype: str, direction: str, nativ
 @pytest.mark.parametrize(
     ("dtype", "batch", "units", "algorithm", "blocks"),
     [
-        ("float32", 1, 64, "cluster", 1),
-        ("float32", 32, 256, "cluster", 8),
-        ("bfloat16", 8, 256, "cluster", 8),
+        ("float32", 64, 64, "cluster", 2),
+        ("float32", 8, 256, "cluster", 8),
+        ("bfloat16", 64, 128, "cluster", 8),
         ("float32", 1, 1024, "grid", 128),
-        ("bfloat16", 16, 768, "grid", 64),
+        ("bfloat16", 128, 1024, "grid", 32),
         ("float32", 512, 1024, "steps", 0),
         ("float32", 64, 2048, "steps", 0),
         ("float64", 1, 64, "steps", 0),

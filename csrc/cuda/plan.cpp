@@ -1,6 +1,7 @@
 #include "cuda/plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -12,24 +13,42 @@ namespace cuda {
 namespace {
 
 // The table of the chooser: from these it counts about how many cycles a step takes by each
-// division that fits the chip, and the least wins. They come from data sheets and from counting;
-// none has been measured (docs/cuda.md).
-constexpr int kClusterTrip = 700;          // a word to a peer's shared memory, and its arrival seen
-constexpr int kGridTrip = 2000;            // a word through the L2 cache
-constexpr int kLaunch = 4500;              // from one step's launch to the next
-constexpr int kClusterBytesPerCycle = 32;  // that a block receives
-constexpr int kGridBytesPerCycle = 64;
-constexpr int kSharedBytesPerCycle = 128;
-constexpr int kL2BytesPerCycle = 2500;  // of the whole chip
-constexpr int kTurn = 900;              // of a turn: gates, barriers
-constexpr int kLanes = 128;             // fused multiply-adds a cycle
-constexpr int kFragmentCycles = 2;      // of one mma, when many are on their way
-constexpr int kFragmentChain = 17;      // of one in a warp, which has two chains of them
-constexpr int kNarrowLatency = 40;      // kSteps, up to 16 rows: of a slice's next value of k
-constexpr int kWideCycles = 3;          // kSteps, beyond: of a k for each unit of a block
-constexpr int kMatrixCycles = 1;        // the same in bfloat16
+// division that fits the chip, and the least wins. Fitted to what an H100 took (docs/cuda.md).
+struct Costs {
+  double turn;     // what a step and round take at least: gates, barriers
+  double product;  // float32: a warp's weights times four rows; bfloat16: a fragment times eight
+  double spare;    // a warp's weights in shared memory, each time that they pass by
+  double word;     // received
+  double item;     // a gate of a unit and row beyond a thread's first; backward, a unit and row
+  double part;     // added to an output
+  double send;     // a thread's word
+  double warp;     // of a block
+  double trip;     // from a block to its peers, if nothing else is done meanwhile
+};
+// By direction, for clusters and for grids.
+constexpr Costs kFloatCosts[2][2] = {
+    {{2072, 139, 60, 0, 1212, 0, 55, 33, 0}, {3332, 105, 49, 0.8, 1737, 0, 0, 0, 942}},
+    {{959, 179, 0, 0, 1306, 94, 0, 123, 0}, {2296, 177, 3.8, 0.5, 1157, 21, 252, 7.1, 1194}},
+};
+constexpr Costs kBFloat16Costs[2][2] = {
+    {{1298, 9.1, 24, 0.5, 1757, 0, 156, 150, 0}, {3905, 8.8, 14.2, 0.7, 1898, 16.8, 0, 2.9, 1470}},
+    {{1035, 11.2, 15.9, 0.7, 1697, 160, 12.1, 178, 0}, {3407, 11, 37, 1.1, 1504, 146, 26, 30, 956}},
+};
 
-// 16 only where 8 do not fit: few such clusters find room.
+// One launch a step, likewise: for few rows, in narrow tiles, for four rows and each weight of a
+// gate; beyond, for each k and tile of a processor. By precision and direction.
+constexpr int kLaunch = 6500;
+struct StepCosts {
+  int narrow_rows;
+  double narrow;
+  int units, rows;  // of a wide tile
+  double wide;
+};
+constexpr StepCosts kStepCosts[2][2] = {
+    {{16, 0.0105, 16, 64, 120}, {8, 0.025, 16, 32, 78}},
+    {{32, 0.0105, 16, 64, 73}, {64, 0.028, 32, 64, 230}},
+};
+
 constexpr int kClusterSizes[] = {1, 2, 4, 8, 16};
 
 constexpr int kMostRows = 64;  // at once
@@ -72,37 +91,43 @@ bool divide(const Problem& p, Algorithm algorithm, int blocks, int rows, int rou
   return false;
 }
 
-// Of a block, for one round.
-int64_t cycles_of_product(const Problem& p, const Plan& plan) {
-  const Geometry& g = plan.geometry;
-  const int64_t warps = g.threads / 32;
-  if (p.precision == Precision::kBFloat16) {
-    const int64_t passes = ceil_div(plan.rows, kFragmentRows), fragments = g.out_tiles * g.k_tiles;
-    const int64_t products =
-        std::max(fragments * warps * kFragmentCycles, fragments * kFragmentChain);
-    return passes * (products + 4 * weight_words(g) / kSharedBytesPerCycle);
-  }
-  const int64_t passes = plan.rows / 4 + plan.rows % 4;
-  const int64_t products = 4 * kHeldWords * 32 * warps / kLanes * (g.deep ? 2 : 1);
-  return passes * (products + 4 * weight_words(g) / kSharedBytesPerCycle);
+const Costs& costs_of(const Problem& p, Algorithm algorithm) {
+  const int direction = p.direction == Direction::kForward ? 0 : 1;
+  const int way = algorithm == Algorithm::kCluster ? 0 : 1;
+  return p.precision == Precision::kBFloat16 ? kBFloat16Costs[direction][way]
+                                             : kFloatCosts[direction][way];
 }
 
-int64_t cycles_of_step(const Problem& p, const Plan& plan) {
-  const bool pairs = p.precision == Precision::kBFloat16 && p.direction == Direction::kForward;
-  const int64_t words = int64_t{plan.rows} * plan.blocks * plan.units / (pairs ? 2 : 1);
-  const bool cluster = plan.algorithm == Algorithm::kCluster;
-  int64_t turn = kTurn + cycles_of_product(p, plan);
-  if (plan.blocks > 1) {
-    turn += cluster ? 4 * words / kClusterBytesPerCycle : 8 * words / kGridBytesPerCycle;
-  }
-  const int trip = plan.blocks == 1 ? 0 : cluster ? kClusterTrip : kGridTrip;
-  return std::max(plan.rounds * turn, turn + trip);
+double cycles_of_step(const Problem& p, const Plan& plan) {
+  const Costs& c = costs_of(p, plan.algorithm);
+  const Geometry& g = plan.geometry;
+  const bool small = p.precision == Precision::kBFloat16;
+  const bool forward = p.direction == Direction::kForward;
+  const int rows = static_cast<int>(std::min<int64_t>(plan.rows, p.batch_size));
+  const int warps = g.threads / 32, all = plan.blocks * plan.units;
+  const double passes = small ? ceil_div(rows, kFragmentRows) : rows / 4 + 0.4 * (rows % 4);
+  const double products = passes * std::max(warps, 4) *
+                          (small    ? g.k_tiles * g.out_tiles
+                           : g.deep ? 2
+                                    : 1);
+  const int lanes = forward ? kNumGates : 8;  // that work on a unit of a row
+  const int items = ceil_div(lanes * rows * plan.units, g.threads);
+  const int words = ceil_div(rows * all, small && forward ? 2 : 1);
+  const int copies = plan.algorithm == Algorithm::kCluster ? plan.blocks : 1;
+  const int sends = ceil_div(forward ? rows * plan.units * copies : rows * all, g.threads);
+  const int parts = g.parts * (forward ? items : sends);
+  double turn = c.turn + c.product * products + c.item * (items - 1) + c.part * parts;
+  turn += c.warp * warps;
+  turn += c.send * sends + (g.deep ? c.spare * passes * warps : 0);
+  if (plan.blocks == 1) return plan.rounds * turn;
+  turn += c.word * words;
+  return std::max(plan.rounds * turn, turn + c.trip);
 }
 
 // A plan and what it costs.
 struct Candidate {
   Plan plan{};
-  int64_t cycles = std::numeric_limits<int64_t>::max();
+  double cycles = std::numeric_limits<double>::infinity();
   bool exists() const { return plan.blocks > 0; }
 };
 
@@ -118,6 +143,17 @@ int64_t mail_words(const Problem& p, const Plan& plan) {
   const bool pairs = forward && p.precision == Precision::kBFloat16;
   const int64_t words = (pairs ? all / 2 : all) * plan.rows;
   return 2 * words * (forward ? 1 : plan.blocks);
+}
+
+// The blocks of a cluster share a GPC, which has about 18 processors, and a processor holds one
+// block of a cluster, but several small ones that are none.
+int clusters_at_once(const Device& device, const Plan& plan) {
+  constexpr int kGpc = 18, kRegisters = 1 << 16, kThreadRegisters = 128;
+  if (plan.blocks > 2) return std::max(1, device.processors / kGpc * (kGpc / plan.blocks));
+  if (plan.blocks == 2) return device.processors / 2;
+  const int by_registers = kRegisters / (kThreadRegisters * plan.geometry.threads);
+  const auto by_memory = device.shared_bytes / (static_cast<int>(plan.shared_bytes) + 1024);
+  return device.processors * std::max(1, std::min(by_registers, by_memory));
 }
 
 // With `rows` at once: in a grid as many groups as run at once and as many rounds as it then takes,
@@ -142,7 +178,8 @@ Candidate share_out(const Problem& p, Algorithm algorithm, int blocks, int rows)
     plan.scratch_bytes = sizeof(uint64_t) * plan.mail_words * plan.rounds * plan.groups;
   }
   result.plan = plan;
-  result.cycles = (groups + at_once - 1) / at_once * cycles_of_step(p, plan);
+  const int64_t together = is_grid ? at_once : clusters_at_once(p.device, plan);
+  result.cycles = (groups + together - 1) / together * cycles_of_step(p, plan);
   return result;
 }
 
@@ -161,7 +198,6 @@ Candidate best_cluster(const Problem& p, const Request& request) {
   Candidate best;
   for (const int blocks : kClusterSizes) {
     if (blocks > p.device.largest_cluster || (request.blocks && blocks != request.blocks)) continue;
-    if (blocks > 8 && best.exists()) break;
     keep_cheaper(&best, share_out(p, Algorithm::kCluster, blocks, request));
   }
   return best;
@@ -172,31 +208,28 @@ Candidate best_grid(const Problem& p, const Request& request) {
   if (request.blocks) return share_out(p, Algorithm::kGrid, request.blocks, request);
   Candidate best;
   const int least = std::max(2, ceil_div(p.hidden_size, p.device.processors));
-  for (int units = least + least % 2; units <= 2 * p.hidden_size; units *= 2) {
+  for (int units = least + least % 2; units < p.hidden_size; units *= 2) {
     const int blocks = ceil_div(p.hidden_size, units);
     keep_cheaper(&best, share_out(p, Algorithm::kGrid, blocks, request));
   }
   return best;
 }
 
-// What steps.cu does with its tiles.
+// What steps.cu does with its tiles: up to some rows all weights pass by for each four, beyond it
+// is the depth of the product that counts.
 Candidate in_steps(const Problem& p) {
   Candidate result;
   result.plan.algorithm = Algorithm::kSteps;
   const bool small = p.precision == Precision::kBFloat16;
   const bool forward = p.direction == Direction::kForward;
-  const int64_t hidden = p.hidden_size, depth = forward ? hidden : kNumGates * hidden;
-  const int item = small ? 2 : p.precision == Precision::kFloat64 ? 8 : 4;
-  int64_t cycles = kNumGates * hidden * hidden * item / kL2BytesPerCycle;
-  if (p.batch_size <= 16) {
-    cycles += depth / 16 * kNarrowLatency;
+  const double hidden = p.hidden_size, rows = std::max<double>(p.batch_size, 1);
+  const StepCosts& c = kStepCosts[small ? 1 : 0][forward ? 0 : 1];
+  if (rows <= c.narrow_rows) {
+    result.cycles = kLaunch + c.narrow * hidden * hidden * std::ceil(rows / 4);
   } else {
-    const int units = forward ? 16 : 32, columns = forward ? 64 : 32;
-    const int64_t blocks = ((hidden + units - 1) / units) * ((p.batch_size + 63) / 64);
-    const int64_t waves = (blocks + p.device.processors - 1) / p.device.processors;
-    cycles += waves * depth * columns / 4 * (small ? kMatrixCycles : kWideCycles);
+    const double blocks = std::ceil(hidden / c.units) * std::ceil(rows / c.rows);
+    result.cycles = kLaunch + c.wide * hidden * std::ceil(blocks / p.device.processors);
   }
-  result.cycles = kLaunch + cycles;
   return result;
 }
 
