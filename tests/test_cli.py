@@ -67,6 +67,7 @@ def test_bench_measures_a_shape(tmp_path: Path) -> None:
         (["bench", "--threads", "0"], "'0' is not a list of positive whole numbers"),
         (["bench", "--rounds", "1"], "--rounds: got 1"),
         (["bench", "--weights-dtype", "int4"], "'int4' is none of bfloat16, int8"),
+        (["bench", "--suite", "gpu"], "--suite: got gpu, which is only for --device cuda"),
         (["bench", "--suite", "batch", "--mode", "stream"], "mode: got stream at 8,100,64,128"),
         (["bench", "--suite", "fit", "--weights-dtype", "int8"], "mode: got fit with weights of"),
         (["bench", "--isa", "mmx"], "invalid choice: 'mmx'"),

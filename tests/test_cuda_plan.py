@@ -48,7 +48,7 @@ def test_every_plan_fits(chip: dict[str, int], dtype: str, direction: str, nativ
     ("dtype", "batch", "units", "algorithm", "blocks"),
     [
         ("float32", 64, 64, "cluster", 2),
-        ("float32", 8, 256, "cluster", 8),
+        ("float32", 8, 256, "cluster", 16),
         ("bfloat16", 64, 128, "cluster", 8),
         ("float32", 1, 1024, "grid", 128),
         ("bfloat16", 128, 1024, "grid", 32),

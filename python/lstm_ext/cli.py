@@ -70,7 +70,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         "Measure named shapes, beside each peer that is installed, in interleaved rounds in one "
         "process. Results are checked before they are timed."
     )
-    suites = (*SUITES, *GROUPS)
+    suites = (*SUITES, *GROUPS, "gpu")  # the last on a GPU only
     peers = tuple(peer.name for peer in PEERS)
     parser.add_argument(
         "--suite", type=_list_of(suites), metavar="NAMES", help=f"any of {', '.join(suites)}"
@@ -158,6 +158,8 @@ def _bench(options: argparse.Namespace) -> int:
         return run_on_gpu(options)
     shapes = [parse_shape(text) for text in options.shape or ()]
     suites = options.suite or (() if shapes else ("grid",))
+    if "gpu" in suites:
+        raise ValueError("--suite: got gpu, which is only for --device cuda")
     chosen, modes = Settings.choose(suites, shapes, options.mode)
     threads = options.threads or (_cpu.num_threads(),)
     before = earlier.load(options.compare) if options.compare else None
