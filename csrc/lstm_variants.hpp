@@ -3,11 +3,20 @@
 // y) = x where a > b, else y; softplus, gelu and gelu_slope. min and max pass a NaN in their second
 // operand.
 //
-//   z_i += p_i c_{t-1}   z_f += p_f c_{t-1}   z_o += p_o c_t       peepholes (Gers, Schmidhuber
-//   2000) z within [-clip, clip]                                         after bias and peephole f
-//   = 1 - i                                                      with input_forget c' = f c_{t-1} +
-//   i g   within [-cell_clip, cell_clip] c_t = c_{t-1} where it is kept, else c' zoneout (Krueger
-//   et al. 2017)
+//   z_i += p_i c_{t-1}, z_f += p_f c_{t-1}, z_o += p_o c_t
+//     peepholes (Gers, Schmidhuber 2000)
+//
+//   z within [-clip, clip]
+//     after bias and peephole
+//
+//   f = 1 - i
+//     with input_forget
+//
+//   c' = f c_{t-1} + i g
+//     within [-cell_clip, cell_clip]
+//
+//   c_t = c_{t-1} where it is kept, else c'
+//     zoneout (Krueger et al. 2017)
 //
 // A clip's derivative is zero at its bound and beyond.
 #pragma once
