@@ -167,7 +167,8 @@ def strict_cupy() -> types.ModuleType:
     attributes = {
         **functions, "ndarray": CupyArray, "asarray": to_device, "matmul": matmul,
         "cuda": types.SimpleNamespace(
-            Device=_Device, get_current_stream=lambda: types.SimpleNamespace(ptr=0, is_capturing=lambda: False),
+            Device=_Device,
+            get_current_stream=lambda: types.SimpleNamespace(ptr=0, is_capturing=lambda: False),
             device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
             runtime=types.SimpleNamespace(getDevice=lambda: 0),
         ),

@@ -1,11 +1,13 @@
 // How the blocks of a group pass on what each made in a step. Step `s` counts from 0 in the order
 // in which steps are computed, forward or backward.
 //
-//   enter(round)               the calls that follow are about the rows of this round
+//   enter(round, words)        the calls that follow are about the rows of this round, for which a
+//                              block receives `words` in a step
 //   send(s, to, word, value)   a word for step s + 1 of the block `to`; `word` is its place
 //   sent(s)                    by all threads, before or after their sends of step s
 //   wait(s, apart, place)      until all words for step s are there. Unless words come in place,
-//                              `place(word)` says where the receiver wants them
+//                              `place(word)` says where the receiver wants a word of an even
+//                              number, and `apart` how much further the next one
 //   received(s)                where they then are
 //
 // A wait is bounded: after `timeout_ns` a thread gives up, for good, and tells the host. The caller
@@ -85,7 +87,6 @@ class ClusterExchange {
     if (post_.peers > 1) sync_cluster();
   }
 
-  // `words` that a block receives in a step of this round.
   LSTM_EXT_DEVICE void enter(int, int words) { words_ = words; }
   LSTM_EXT_DEVICE void send(int s, int to, int word, uint32_t value) {
     uint32_t* at = received(s + 1) + word;
@@ -148,8 +149,6 @@ class GridExchange {
   }
   LSTM_EXT_DEVICE void sent(int64_t) {}
 
-  // `place(word)` says where a word belongs that has an even number, and `apart` how much further
-  // the next one.
   template <class Place>
   LSTM_EXT_DEVICE void wait(int s, int apart, const Place& place) {
     constexpr int kAtOnce = 4;  // pairs on their way before the first is looked at
