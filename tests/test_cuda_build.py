@@ -83,9 +83,9 @@ def test_nothing_spills_on_the_architectures_that_are_shipped(tmp_path: Path) ->
             if "persistent" not in kernel:
                 assert (stack, spilled) == (0, 0), (job, kernel)
                 continue
-            # Room for 512 threads with 64 words of weights each. A few addresses may spill, which a
-            # step reads once; weights would be 256 bytes.
-            assert 64 < registers <= 128 and stack <= 80, (job, kernel, stack)
+            # Room for 512 threads with 64 words of weights each, which are 256 bytes. What else a
+            # step needs may spill, if it is less than half of that.
+            assert 64 < registers <= 128 and stack < 128, (job, kernel, stack)
 
 
 def test_it_compiles_for_every_architecture(tmp_path: Path) -> None:

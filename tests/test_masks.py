@@ -62,7 +62,7 @@ def test_results_and_gradients(
     variant: str, noise: tuple[str, ...], slots: tuple[str, ...], isa: str, checked_dtype: Any
 ) -> None:
     def cases() -> Any:
-        for size, seed in itertools.product(SIZES, range(2)):
+        for size, seed in itertools.product(SIZES, range(4)):
             yield Case.of(variant, size, checked_dtype, noise=noise, slots=slots, seed=seed)
 
     assert_as_accurate_as_numpy(cases(), isa)
