@@ -44,12 +44,15 @@ struct ThreadGrid {
 inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, int64_t hidden_size,
                               int64_t weight_bytes) {
   // With few rows a thread, reading the weights takes longer than the arithmetic; then, and when
-  // they have to come from memory, each thread should read its own share of them and no more.
-  constexpr int64_t kPrivateCache = 512 << 10, kSharedCache = 12 << 20;
+  // they have to come from memory, each thread should read its own share of them and no more. Rows
+  // that stay together also leave fewer low tiles, which are slower.
+  constexpr int64_t kNearCache = 128 << 10, kPrivateCache = 512 << 10, kSharedCache = 12 << 20;
   const int64_t weights = kNumGates * hidden_size * hidden_size;
-  const int64_t min_rows = weights * weight_bytes <= kPrivateCache  ? 4
-                           : weights * weight_bytes <= kSharedCache ? 16
-                                                                    : rows + 1;
+  const int64_t bytes = weights * weight_bytes;
+  const int64_t min_rows = bytes <= kNearCache      ? 4
+                           : bytes <= kPrivateCache ? 8
+                           : bytes <= kSharedCache  ? 24
+                                                    : rows + 1;
   // What a thread must have to do in a step, in multiply-adds, to be worth meeting after it.
   constexpr int64_t kMinShare = 16 << 10;
   const int64_t row_groups = std::max<int64_t>(1, std::min<int64_t>(threads, rows / min_rows));
