@@ -169,15 +169,17 @@ def test_wrong_and_missing_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: (0, "the CUDA driver finds no device"), "finds no device"),
         (lambda: (1, ""), "CuPy is not installed"),
     ]
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for count, reason in modules:
-        module = None if count is None else types.SimpleNamespace(device_count=count)
-        monkeypatch.setattr(availability, "native", lambda module=module: module)
-        for ask in (
-            lambda: LSTM(H, device="cuda"), lambda: layer.to_device("cuda"),
-            lambda: Sequential([Dense(2)]).to_device("cuda"),
-        ):  # fmt: skip
-            with pytest.raises(RuntimeError, match=f"CUDA is not available: .*{reason}"):
-                ask()
+    # Undone before the pretended device is, which has replaced the same things.
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", None)
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        for count, reason in modules:
+            module = None if count is None else types.SimpleNamespace(device_count=count)
+            patch.setattr(availability, "native", lambda module=module: module)
+            for ask in (
+                lambda: LSTM(H, device="cuda"), lambda: layer.to_device("cuda"),
+                lambda: Sequential([Dense(2)]).to_device("cuda"),
+            ):  # fmt: skip
+                with pytest.raises(RuntimeError, match=f"CUDA is not available: .*{reason}"):
+                    ask()
     assert layer.device == "cpu" and layer(X).shape == (B, H)
