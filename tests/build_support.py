@@ -41,7 +41,10 @@ def find_tool(names: list[str | None], what: str) -> str:
 def kernel_flags(isa: str) -> list[str]:
     """Return the flags that CMakeLists.txt gives to the file of an instruction set."""
     text = (SOURCE / "CMakeLists.txt").read_text(encoding="utf-8")
-    option = rf'kernels_{isa}\.cpp PROPERTIES COMPILE_OPTIONS\s+"\$<IF:[^,]*,[^,]*,([^>]*)>"'
+    option = (
+        rf"kernels_{isa}\.cpp PROPERTIES COMPILE_OPTIONS\s+"
+        r'"(?:\$<IF:[^,]*,[^,]*,)?(-[^>"]*)>?"'
+    )
     found = re.search(option, text)
     if isa in ("baseline", "neon"):
         assert found is None

@@ -48,7 +48,7 @@ struct BackwardPlan {
     column_width = width_for(s.output_size());
     unit_width = projects ? width_for(s.hidden_size) : column_width;
     grid = thread_grid(loop_threads, s.batch_size, divide_up(s.hidden_size, unit_width),
-                       s.hidden_size, sizeof(T));
+                       s.hidden_size, sizeof(T), weights.kernels().rows_at_once);
     if (weights.has_norm()) {
       grid = {static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(loop_threads, s.batch_size))),
               1};

@@ -26,7 +26,7 @@ class EncodedRows {
   EncodedRows(const KernelTable<F>& kernels, int64_t rows, int64_t k) : kernels_(&kernels), k_(k) {
     if constexpr (Format<F>::kEncodes) {
       group_bytes_ = kernels.group * kernels.activation_bytes;
-      row_bytes_ = round_up(divide_up(k, kernels.group) * group_bytes_, kCacheLine);
+      row_bytes_ = round_up(round_up(k, kernels.k_multiple) * kernels.activation_bytes, kCacheLine);
       // A power-of-two distance would put all rows into the same sets of the cache.
       if (rows > 1) row_bytes_ += kCacheLine;
       rows_ = rows;

@@ -69,8 +69,9 @@ template <class F>
 bool worth_a_pipeline(const std::vector<ForwardTask<F>>& tasks, int threads) {
   for (const ForwardTask<F>& task : tasks) {
     const LstmShape& s = task.call.shape;
-    const ThreadGrid grid = thread_grid(threads, s.batch_size, task.weights->num_blocks(),
-                                        s.hidden_size, ForwardPlan<F>::kWeightBytes);
+    const ThreadGrid grid =
+        thread_grid(threads, s.batch_size, task.weights->num_blocks(), s.hidden_size,
+                    ForwardPlan<F>::kWeightBytes, task.weights->kernels().rows_at_once);
     if (grid.row_groups > 1) return false;
   }
   return true;

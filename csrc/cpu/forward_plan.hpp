@@ -47,7 +47,8 @@ struct ForwardPlan {
   ForwardPlan(const PackedWeights<F>& w, const LstmForward<T>& c, int threads, int64_t most_steps)
       : weights(w), call(c), schedule(c.shape, c.slots, c.go_backwards) {
     const LstmShape& s = c.shape;
-    grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes);
+    grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes,
+                       w.kernels().rows_at_once);
     if (w.has_norm()) grid = {static_cast<int>(std::min<int64_t>(threads, s.batch_size)), 1};
     max_rows = divide_up(s.batch_size, grid.row_groups);
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
@@ -99,13 +100,13 @@ struct ForwardPlan {
   }
 
   int64_t chunk_steps() const {
-    constexpr int64_t kRowsThatReuseWeights = 12;
+    const int64_t rows_that_reuse_weights = 12 * int64_t{weights.kernels().rows_at_once};
     constexpr int64_t kChunkBytes = 256 << 10;
     constexpr int64_t kSharedCache = 16 << 20, kLargeChunk = 4;
     const LstmShape& s = call.shape;
     if (s.seq_len <= 1) return 0;
     const int64_t input_bytes = s.input_size * kNumGates * s.hidden_size * kWeightBytes;
-    if (max_rows < kRowsThatReuseWeights) {
+    if (max_rows < rows_that_reuse_weights) {
       const int64_t step_bytes = max_rows * z_row_size() * int64_t{sizeof(T)};
       return std::min(s.seq_len, std::max<int64_t>(1, kChunkBytes / step_bytes));
     }

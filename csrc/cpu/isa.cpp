@@ -10,6 +10,10 @@
 #else
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace lstm_ext {
@@ -48,6 +52,16 @@ uint64_t saved_states() {
 
 bool bit(uint32_t word, int index) { return (word >> index) & 1u; }
 
+// Tiles are 8 KiB of state, which Linux saves only for processes that have asked.
+bool tiles_are_granted() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures detect() {
   CpuFeatures features{};
   if (cpuid(0).eax < 7) return features;
@@ -61,7 +75,9 @@ CpuFeatures detect() {
   features.avx512 = features.avx2 && saves_512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
                     bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
   features.avx512_vnni = features.avx512 && bit(leaf7.ecx, 11);
-  features.avx512_bf16 = features.avx512_vnni && leaf7.eax >= 1 && bit(cpuid(7, 1).eax, 5);
+  const bool saves_tiles = (states & 0x60000) == 0x60000;
+  features.avx512_amx = features.avx512_vnni && saves_tiles && bit(leaf7.edx, 22) &&
+                        bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && tiles_are_granted();
   return features;
 }
 

@@ -19,9 +19,10 @@
 // [k / group][column][k % group].
 //
 //   Bfloat16  weights and activations rounded to nearest even, NaN kept, numbers below 2^-126 taken
-//             for zero. Products are exact, sums are float32 and flush what is below 2^-126. In the
-//             order of additions the second k of each pair comes before the first: all of this is
-//             what the bfloat16 dot instruction does.
+//             for zero. Products are exact, sums are float32 and flush what is below 2^-126. A
+//             block is cut into spans of 32 k: those of even and those of odd k are summed apart,
+//             in their order from zero, and the sum of both is added to the block's. All of this is
+//             what a bfloat16 product of AMX tiles does.
 //   Int8      weights are scale * q, |q| <= 127, with a scale for each column (unit and gate), and
 //             so are activations, with a scale for each row and operand: the largest magnitude
 //             over 127. Sums are exact integers; a row or column with a NaN or infinity has the
@@ -55,7 +56,7 @@ struct Format<Bfloat16> {
   using Value = float;
   using Activation = unsigned char;  // encoded: the instruction set knows what it stands for
   using Weight = uint16_t;
-  static constexpr int64_t kDepthBlock = 256;
+  static constexpr int64_t kDepthBlock = 4096;
   static constexpr bool kEncodes = true;
 };
 template <>
@@ -194,7 +195,7 @@ struct KernelTable;
 
 template <class T>
 struct ValueKernels {
-  static constexpr int group = 1, offset = 0;
+  static constexpr int group = 1, k_multiple = 1, offset = 0, rows_at_once = 1;
   int lanes;
   void (*gemm)(const GemmArgs<T>&);
   void (*step)(const StepArgs<T>&);
@@ -214,11 +215,13 @@ template <class F>
 struct SmallKernels {
   int lanes;
   int group;             // values of k that are multiplied at once
+  int k_multiple;        // k is filled up with zeros to a multiple of it, in panels and in rows
   int activation_bytes;  // of an encoded value
   int offset;            // what is added to an encoded activation
+  int rows_at_once;      // as many rows are multiplied in the time that float32 takes for one
   void (*gemm)(const GemmArgs<F>&);
   void (*step)(const StepArgs<F>&);
-  // x (k) -> out, filled up with zeros to a whole group, and its scale (null for Bfloat16).
+  // x (k) -> out, filled up with zeros to k_multiple, and its scale (null for Bfloat16).
   void (*encode)(int64_t k, const float* x, unsigned char* out, float* scale);
 };
 
@@ -230,6 +233,11 @@ template <>
 struct KernelTable<Bfloat16> : SmallKernels<Bfloat16> {};
 template <>
 struct KernelTable<Int8> : SmallKernels<Int8> {};
+
+struct SmallKernelTables {
+  KernelTable<Bfloat16> bf16;
+  KernelTable<Int8> int8;
+};
 
 struct KernelSet {
   const char* name;

@@ -9,9 +9,11 @@ namespace lstm_ext {
 namespace cpu {
 
 #ifdef LSTM_EXT_X86_KERNELS
-namespace avx512_bf16 {
-extern const KernelTable<Bfloat16> kernels;
+#ifdef LSTM_EXT_AMX_KERNELS
+namespace avx512_amx {
+extern const SmallKernelTables kernels;
 }
+#endif
 namespace avx512_vnni {
 extern const KernelTable<Int8> kernels;
 }
@@ -51,11 +53,16 @@ const KernelSet& avx512_with_vnni() {
   return set;
 }
 
-const KernelSet& avx512_with_bf16() {
+#endif
+
+#ifdef LSTM_EXT_AMX_KERNELS
+
+const KernelSet& avx512_with_amx() {
   static const KernelSet set = [] {
-    KernelSet with = avx512_with_vnni();
-    with.name = "avx512_bf16";
-    with.bf16 = avx512_bf16::kernels;
+    KernelSet with = avx512::kernels;
+    with.name = "avx512_amx";
+    with.bf16 = avx512_amx::kernels.bf16;
+    with.int8 = avx512_amx::kernels.int8;
     return with;
   }();
   return set;
@@ -65,8 +72,10 @@ const KernelSet& avx512_with_bf16() {
 
 std::vector<Candidate> candidates() {
   return {
+#ifdef LSTM_EXT_AMX_KERNELS
+      {&avx512_with_amx(), cpu_features().avx512_amx},
+#endif
 #ifdef LSTM_EXT_X86_KERNELS
-      {&avx512_with_bf16(), cpu_features().avx512_bf16},
       {&avx512_with_vnni(), cpu_features().avx512_vnni},
       {&avx512::kernels, cpu_features().avx512},
       {&avx2::kernels, cpu_features().avx2},

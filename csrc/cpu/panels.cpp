@@ -46,10 +46,13 @@ int8_t to_int8(float value, float scale) {
 template <class F>
 GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row_stride, int64_t k,
                           int64_t hidden_size)
-    : group_(kernels.group), lanes_(kernels.lanes), offset_(kernels.offset) {
+    : group_(kernels.group),
+      padded_k_(round_up(k, kernels.k_multiple)),
+      lanes_(kernels.lanes),
+      offset_(kernels.offset) {
   constexpr int64_t kDepth = Format<F>::kDepthBlock;
   const int64_t blocks = divide_up(hidden_size, lanes_);
-  block_size_ = round_up(k, group_) * kNumGates * lanes_;
+  block_size_ = padded_k_ * kNumGates * lanes_;
   columns_ = blocks * kNumGates * lanes_;
   weights_ = Buffer<Weight>(blocks * block_size_);
   if (std::is_same_v<F, Int8>) {
@@ -103,7 +106,7 @@ void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64
   const auto at = [&](int64_t p) -> Weight& {
     return out[p / group_ * group_ * width + p % group_];
   };
-  for (int64_t p = k; p < round_up(all_k, group_); ++p) at(p) = 0;
+  for (int64_t p = k; p < padded_k_; ++p) at(p) = 0;
   if constexpr (std::is_same_v<F, Bfloat16>) {
     for (int64_t p = 0; p < k; ++p) at(p) = to_bfloat16(w[p * row_stride]);
   } else if constexpr (std::is_same_v<F, Int8>) {

@@ -35,7 +35,9 @@ class GatePanels {
   void pack_rows(const T* w, int64_t row_stride, const Range& rows, int64_t hidden_size);
   void pack_column(const T* w, int64_t row_stride, int64_t k, int64_t all_k, int64_t column);
 
-  int group_ = 1, lanes_ = 0, offset_ = 0;
+  int group_ = 1;
+  int64_t padded_k_ = 0;
+  int lanes_ = 0, offset_ = 0;
   int64_t block_size_ = 0, columns_ = 0;
   Buffer<Weight> weights_;
   Buffer<float> column_scales_;  // Int8 only, as the next: see Int8Columns

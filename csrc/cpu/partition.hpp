@@ -41,21 +41,23 @@ struct ThreadGrid {
 
 // unit_shares: the largest number of shares that the units can be cut into.
 // hidden_size, weight_bytes: of the recurrent weights, which every row group reads in every step.
+// rows_at_once: a kernel table's.
 inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, int64_t hidden_size,
-                              int64_t weight_bytes) {
+                              int64_t weight_bytes, int64_t rows_at_once) {
   // With few rows a thread, reading the weights takes longer than the arithmetic; then, and when
   // they have to come from memory, each thread should read its own share of them and no more. Rows
   // that stay together also leave fewer low tiles, which are slower.
   constexpr int64_t kNearCache = 128 << 10, kPrivateCache = 512 << 10, kSharedCache = 12 << 20;
   const int64_t weights = kNumGates * hidden_size * hidden_size;
   const int64_t bytes = weights * weight_bytes;
-  const int64_t min_rows = bytes <= kNearCache      ? 4
-                           : bytes <= kPrivateCache ? 8
-                           : bytes <= kSharedCache  ? 24
-                                                    : rows + 1;
+  const int64_t least_rows = bytes <= kNearCache      ? 4
+                             : bytes <= kPrivateCache ? 8
+                             : bytes <= kSharedCache  ? 24
+                                                      : rows + 1;
   // What a thread must have to do in a step, in multiply-adds, to be worth meeting after it.
   constexpr int64_t kMinShare = 16 << 10;
-  const int64_t row_groups = std::max<int64_t>(1, std::min<int64_t>(threads, rows / min_rows));
+  const int64_t row_groups =
+      std::max<int64_t>(1, std::min<int64_t>(threads, rows / (least_rows * rows_at_once)));
   const int64_t shares = std::min(unit_shares, rows / row_groups * weights / kMinShare);
   const int64_t unit_groups = std::max<int64_t>(1, std::min(threads / row_groups, shares));
   return {static_cast<int>(row_groups), static_cast<int>(unit_groups)};

@@ -6,15 +6,23 @@
 //   Factor    an activation, or a group of them, broadcast
 //   Loaded    a vector of weights, or of groups of them
 //   kGroup    how many k lie side by side and are multiplied at once
-//   kTileRows the greatest height of a tile whose sums and factors the registers hold
+//   kMultiple what k is filled up to with zeros, in panels and in encoded activations
+//   kSpan     so many groups have sums of their own: see multiply_spans in small_weights.hpp; 0:
+//   not kTileRows the greatest height of a tile whose sums and factors the registers hold
 //   kColumnsFirst   which is loaded once a group, and which again and again: the rows' factors, or
 //             the panel's vectors
 //   kFetches  how many lines of the next panel are fetched in kUnrolled groups: as many as the
 //             multiply-adds of that time leave room for
-//   Mode      the state of the floating-point unit while it lives
+//   kRegisterTiles  whether the processor's registers are tiles: see tiles_amx.hpp. Products of
+//             less than kLeastRows or kLeastDepth are then left to Little, for the same panels
+//   Mode      the state of the processor while it lives, for products of so many rows
 //   start     what a sum begins with, for the columns from `column` on
 //   total     a finished sum as values
 constexpr int kUnrolled = 2;  // so many groups of k in a pass of the innermost loop
+
+struct UsualMode {
+  explicit UsualMode(int64_t) {}
+};
 
 template <class V>
 struct Values {
@@ -25,8 +33,11 @@ struct Values {
   using Factor = V;
   using Loaded = V;
   using Sum = V;
-  struct Mode {};
+  using Mode = UsualMode;
+  static constexpr bool kRegisterTiles = false;
   static constexpr int kGroup = 1;
+  static constexpr int kMultiple = 1;
+  static constexpr int kSpan = 0;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
   static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = LSTM_EXT_TILE_ROWS < kPanelVectors ? 1 : kUnrolled;
@@ -37,6 +48,8 @@ struct Values {
   static Sum multiply_add(Factor a, Loaded b, Sum sum) { return fma(a, b, sum); }
   static V total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
+
+inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class W>
 using Value = typename Format<typename W::Format>::Value;
@@ -53,6 +66,7 @@ struct Tile {
 template <class W>
 int64_t panels_at_once(int64_t rows, int64_t k) {
   using V = typename W::Vector;
+  if constexpr (W::kRegisterTiles) return 1;
   constexpr int64_t kWeight = sizeof(typename W::Weight), kScalar = sizeof(typename V::Scalar);
   constexpr bool kOutrunsCache = V::kLanes * kScalar == 64 && kWeight == kScalar;
   constexpr int64_t kPair = 2 * kPanelVectors * V::kLanes * kWeight;
@@ -88,6 +102,12 @@ LSTM_EXT_INLINE void multiply_group(typename W::Sum (&sum)[R][P * N],
   }
 }
 
+// `multiply` for W with spans: small_weights.hpp.
+template <class W, int R, int N, int P>
+void multiply_spans(Tile<W, R, P * N>& tile, const typename W::Activation* a, int64_t row_stride,
+                    const typename W::Weight* panels, int64_t panel_width, int64_t panel_size,
+                    int64_t groups, const typename W::Weight* ahead);
+
 // tile = a (R, k) · P panels (k, N vectors each), in the order of k; `groups` is k counted in
 // groups, `panel_size` the distance from a panel to the next.
 //
@@ -99,43 +119,53 @@ LSTM_EXT_INLINE void multiply(Tile<W, R, P * N>& tile, const typename W::Activat
                               int64_t row_stride, int64_t column_stride,
                               const typename W::Weight* panels, int64_t panel_width,
                               int64_t panel_size, int64_t groups, const typename W::Weight* ahead) {
-  constexpr int kLine = 64 / sizeof(typename W::Weight);
-  constexpr bool kFetchesAhead = R >= 3 && P == 1 && N == kPanelVectors;
-  typename W::Sum own[R][P * N];  // else compilers keep integer sums in memory
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
+  if constexpr (W::kSpan > 0) {
+    return multiply_spans<W, R, N, P>(tile, a, row_stride, panels, panel_width, panel_size, groups,
+                                      ahead);
+  } else {
+    constexpr int kLine = 64 / sizeof(typename W::Weight);
+    constexpr bool kFetchesAhead = R >= 3 && P == 1 && N == kPanelVectors;
+    typename W::Sum own[R][P * N];  // else compilers keep integer sums in memory
     LSTM_EXT_UNROLL
-    for (int j = 0; j < P * N; ++j) own[r][j] = tile.sum[r][j];
-  }
-  const int64_t group_size = panel_width * W::kGroup;
-  int64_t p = 0;
-  for (; p + kUnrolled <= groups; p += kUnrolled) {
-    LSTM_EXT_UNROLL
-    for (int u = 0; u < kUnrolled; ++u) {
+    for (int r = 0; r < R; ++r) {
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < P * N; ++j) own[r][j] = tile.sum[r][j];
+    }
+    const int64_t group_size = panel_width * W::kGroup;
+    int64_t p = 0;
+    for (; p + kUnrolled <= groups; p += kUnrolled) {
+      LSTM_EXT_UNROLL
+      for (int u = 0; u < kUnrolled; ++u) {
+        multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
+        a += column_stride;
+        panels += group_size;
+        if (kFetchesAhead && u < W::kFetches) {
+          LSTM_EXT_PREFETCH(ahead);
+          ahead += kLine;
+        }
+      }
+    }
+    for (; p < groups; ++p) {
       multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
       a += column_stride;
       panels += group_size;
-      if (kFetchesAhead && u < W::kFetches) {
-        LSTM_EXT_PREFETCH(ahead);
-        ahead += kLine;
-      }
     }
-  }
-  for (; p < groups; ++p) {
-    multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
-    a += column_stride;
-    panels += group_size;
-  }
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
     LSTM_EXT_UNROLL
-    for (int j = 0; j < P * N; ++j) tile.sum[r][j] = own[r][j];
+    for (int r = 0; r < R; ++r) {
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < P * N; ++j) tile.sum[r][j] = own[r][j];
+    }
   }
 }
 
 template <class W>
+constexpr int64_t padded_depth(int64_t k) {
+  return (k + W::kMultiple - 1) / W::kMultiple * W::kMultiple;
+}
+
+template <class W>
 constexpr int64_t groups_in(int64_t k) {
-  return (k + W::kGroup - 1) / W::kGroup;
+  return padded_depth<W>(k) / W::kGroup;
 }
 
 template <class V>
@@ -148,8 +178,6 @@ LSTM_EXT_INLINE void store_first(V v, typename V::Scalar* p, int n) {
   n >= V::kLanes ? v.store(p) : v.store_partial(p, n);
 }
 
-inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // [0, size) cut into parts of nearly equal length, at most `longest`, so that no short remainder
 // runs at a low rate.
 struct EvenParts {
@@ -161,6 +189,28 @@ struct EvenParts {
 
 // ---- gemm ----
 
+// Adds sums to what c starts from. The columns from `column` on.
+template <class W, int R, int N, int P>
+LSTM_EXT_INLINE void finish_gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row,
+                                      int64_t column, int64_t k0, const Tile<W, R, P * N>& tile) {
+  using V = typename W::Vector;
+  using T = Value<W>;
+  const bool from_c = g.accumulate || k0 > 0;
+  const int columns = static_cast<int>(min64(g.n - column, P * N * V::kLanes));
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    T* c = g.c + (row + r) * g.c_row_stride + column;
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * N; ++j) {
+      const int offset = j * V::kLanes;
+      const T* start = from_c ? c + offset : g.bias ? g.bias + column + offset : nullptr;
+      V total = W::total(tile.sum[r][j], g.scales, row + r, column + offset);
+      if (start) total = load_first<V>(start, columns - offset) + total;
+      store_first(total, c + offset, columns - offset);
+    }
+  }
+}
+
 template <class W, int R, int N, int P>
 void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel, int64_t k0,
                int64_t depth, const typename W::Weight* ahead) {
@@ -169,7 +219,7 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
   const auto* a = reinterpret_cast<const typename W::Activation*>(
       g.a + row * g.a_row_stride + k0 / W::kGroup * g.a_column_stride);
   const int64_t column = panel * g.panel_width;
-  const int64_t panel_size = groups_in<W>(g.k) * W::kGroup * g.panel_width;
+  const int64_t panel_size = padded_depth<W>(g.k) * g.panel_width;
   const bool from_c = g.accumulate || k0 > 0;
   // A large c lies far away, and is wanted as soon as the sums are done.
   if (from_c && R >= 3) {
@@ -189,19 +239,7 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
   multiply<W, R, N, P>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit,
                        g.panels + panel * panel_size + k0 * g.panel_width, g.panel_width,
                        panel_size, groups_in<W>(depth), ahead);
-  const int columns = static_cast<int>(min64(g.n - column, P * N * V::kLanes));
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    T* c = g.c + (row + r) * g.c_row_stride + column;
-    LSTM_EXT_UNROLL
-    for (int j = 0; j < P * N; ++j) {
-      const int offset = j * V::kLanes;
-      const T* start = from_c ? c + offset : g.bias ? g.bias + column + offset : nullptr;
-      V total = W::total(tile.sum[r][j], g.scales, row + r, column + offset);
-      if (start) total = load_first<V>(start, columns - offset) + total;
-      store_first(total, c + offset, columns - offset);
-    }
-  }
+  finish_gemm_tile<W, R, N, P>(g, row, column, k0, tile);
 }
 
 template <class W, int N>
@@ -231,6 +269,11 @@ void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64
   }
 }
 
+// `gemm_panels` for W with registers of tiles: tiles_amx.hpp.
+template <class W>
+void gemm_register_tiles(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t k0,
+                         int64_t depth);
+
 // The part of the next panel block that row tile `tile` fetches: all tiles together fetch all of
 // it, or as much as there are tiles.
 template <class W>
@@ -244,12 +287,12 @@ const typename W::Weight* slice_ahead(const typename W::Weight* next, int64_t ti
 
 // All rows, `count` panels, one block of k.
 template <class W>
-void gemm_panels(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count, int64_t k0) {
+void gemm_panels(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count, int64_t k0,
+                 int64_t depth) {
   constexpr int64_t kLanes = W::Vector::kLanes;
-  const int64_t depth = min64(g.k - k0, Format<typename W::Format>::kDepthBlock);
   const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
   const int64_t after = !g.descending ? panel + count : panel > 0 ? panel - 1 : 0;
-  const auto* next = g.panels + (after * groups_in<W>(g.k) * W::kGroup + k0) * g.panel_width;
+  const auto* next = g.panels + (after * padded_depth<W>(g.k) + k0) * g.panel_width;
   const EvenParts tiles(g.m, W::kTileRows);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile), rows = tiles.length(tile);
@@ -275,9 +318,12 @@ void gemm_panels(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t c
 // the cache for all tiles. A single tile reads each panel once, from its first k to its last.
 template <class W>
 void gemm(const GemmArgs<typename W::Format>& g) {
+  if constexpr (W::kRegisterTiles) {
+    if (g.m < W::kLeastRows || g.k < W::kLeastDepth) return gemm<typename W::Little>(g);
+  }
   constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
   constexpr int64_t kLanes = W::Vector::kLanes;
-  [[maybe_unused]] const typename W::Mode mode;
+  [[maybe_unused]] const typename W::Mode mode(g.m);
   // Panels with all their vectors in use may be multiplied several at once.
   const bool wide = g.panel_width == kPanelVectors * kLanes;
   const int64_t full = wide ? (g.n + kLanes - 1) / g.panel_width : 0;
@@ -289,10 +335,13 @@ void gemm(const GemmArgs<typename W::Format>& g) {
     const int64_t block = one_tile ? i % blocks : i / columns;
     const int64_t index = one_tile ? i / blocks : i % columns;
     const int64_t group = g.descending ? columns - 1 - index : index;
-    if (group < groups.count) {
-      gemm_panels<W>(g, groups.begin(group), groups.length(group), block * kDepth);
+    const int64_t k0 = block * kDepth, depth = min64(g.k - k0, kDepth);
+    if constexpr (W::kRegisterTiles) {
+      gemm_register_tiles<W>(g, group, k0, depth);
+    } else if (group < groups.count) {
+      gemm_panels<W>(g, groups.begin(group), groups.length(group), k0, depth);
     } else {
-      gemm_panels<W>(g, full + group - groups.count, 1, block * kDepth);
+      gemm_panels<W>(g, full + group - groups.count, 1, k0, depth);
     }
   }
 }

@@ -29,7 +29,7 @@ template <class W>
 void encode_bfloat16(int64_t k, const float* x, unsigned char* out, float*) {
   auto* to = reinterpret_cast<typename W::Activation*>(out);
   for (int64_t i = 0; i < k; ++i) store_bfloat16(round_to_bfloat16(bits_of(x[i])), to + i);
-  for (int64_t i = k; i < groups_in<W>(k) * W::kGroup; ++i) to[i] = 0;
+  for (int64_t i = k; i < padded_depth<W>(k); ++i) to[i] = 0;
 }
 
 template <class W>
@@ -53,31 +53,56 @@ void encode_int8(int64_t k, const float* x, unsigned char* out, float* scale) {
     to[i] = static_cast<typename W::Activation>(bits_of(product + kRound) - kRoundBits +
                                                 static_cast<uint32_t>(W::kOffset));
   }
-  for (int64_t i = k; i < groups_in<W>(k) * W::kGroup; ++i) to[i] = 0;
+  for (int64_t i = k; i < padded_depth<W>(k); ++i) to[i] = 0;
 }
 
 // bfloat16 is the upper half of a float: a pair comes apart by a shift and a mask.
-struct WidenedBfloat16 {
+struct Bfloat16Sums {
   using Format = Bfloat16;
   using Vector = F32;
   using Activation = float;
   using Weight = uint16_t;
-  struct Factor {
-    F32 first, second;
+  struct Mode : FlushDenormals {
+    explicit Mode(int64_t) {}
   };
-  struct Loaded {
-    F32 first, second;
-  };
-  using Sum = F32;
-  using Mode = FlushDenormals;
+  static constexpr bool kRegisterTiles = false;
   static constexpr int kGroup = 2;
-  // Of 16 registers: 8 sums, 4 factors, 2 weights and a mask.
-  static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
-  static constexpr bool kColumnsFirst = true;
+  static constexpr int kMultiple = kGroup;
+  static constexpr int kSpan = 0;
+  static constexpr int kRowsAtOnce = 1;
+  static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = kUnrolled;
   static constexpr int kOffset = 0;
+};
 
-  static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
+// Of each group the first value, or the second, as if they were a format of their own.
+template <bool kSecond>
+struct HalfOfBfloat16 : Bfloat16Sums {
+  using Factor = F32;
+  using Loaded = F32;
+  using Sum = F32;
+  static constexpr int kFetches = kSecond ? 0 : kUnrolled;
+
+  static Sum zero() { return F32::broadcast(0); }
+  static Factor broadcast(const Activation* a) { return F32::broadcast(a[kSecond]); }
+  static Loaded load(const Weight* panel) {
+    const BFloat16Pairs pairs = BFloat16Pairs::load(panel);
+    return kSecond ? pairs.second() : pairs.first();
+  }
+  static Sum multiply_add(Factor a, Loaded b, Sum sum) { return fma(a, b, sum); }
+};
+
+// Both at once, where there are registers for two sums each.
+struct HalvesOfBfloat16 : Bfloat16Sums {
+  struct Pair {
+    F32 first, second;
+  };
+  using Factor = Pair;
+  using Loaded = Pair;
+  using Sum = Pair;
+
+  static Sum zero() { return {F32::broadcast(0), F32::broadcast(0)}; }
   static Factor broadcast(const Activation* a) {
     return {F32::broadcast(a[0]), F32::broadcast(a[1])};
   }
@@ -85,11 +110,83 @@ struct WidenedBfloat16 {
     const BFloat16Pairs pairs = BFloat16Pairs::load(panel);
     return {pairs.first(), pairs.second()};
   }
-  static Sum multiply_add(const Factor& a, const Loaded& b, Sum sum) {
-    return fma(a.first, b.first, fma(a.second, b.second, sum));
+  static Sum multiply_add(const Factor& a, const Loaded& b, const Sum& sum) {
+    return {fma(a.first, b.first, sum.first), fma(a.second, b.second, sum.second)};
   }
+};
+
+struct WidenedBfloat16 : Bfloat16Sums {
+  using Sum = F32;
+  static constexpr int kSpan = 16;
+
+  // Rows of a span as floats: they are that already.
+  template <int R>
+  struct Floats {
+    const float* rows;
+    int64_t row_stride;
+    Floats(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
+  };
+
+  static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
   static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
+
+// Sums of one span, R rows by N vectors, as W multiplies it.
+template <class W, int R, int N, int P>
+LSTM_EXT_INLINE Tile<W, R, P * N> multiply_span(const float* a, int64_t row_stride,
+                                                const typename W::Weight* panels,
+                                                int64_t panel_width, int64_t panel_size,
+                                                int64_t groups, const typename W::Weight* ahead) {
+  Tile<W, R, P * N> tile;
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * N; ++j) tile.sum[r][j] = W::zero();
+  }
+  multiply<W, R, N, P>(tile, a, row_stride, W::kGroup, panels, panel_width, panel_size, groups,
+                       ahead);
+  return tile;
+}
+
+// As `multiply`, where first and second values have sums of their own that meet after each span.
+template <class W, int R, int N, int P>
+LSTM_EXT_INLINE void multiply_spans(Tile<W, R, P * N>& tile, const typename W::Activation* a,
+                                    int64_t row_stride, const typename W::Weight* panels,
+                                    int64_t panel_width, int64_t panel_size, int64_t groups,
+                                    const typename W::Weight* ahead) {
+  for (int64_t g = 0; g < groups; g += W::kSpan) {
+    const int64_t span = min64(groups - g, W::kSpan);
+    // A span that is not full ends with products of zeros, which make -0 to 0.
+    const auto sum_of = [&](F32 first, F32 second) {
+      const F32 zero = F32::broadcast(0);
+      return span < W::kSpan ? (first + zero) + (second + zero) : first + second;
+    };
+    const typename W::template Floats<R> own(a, row_stride);
+    if constexpr (R == 1 && W::kTileRows > 3) {
+      const auto both = multiply_span<HalvesOfBfloat16, R, N, P>(
+          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < P * N; ++j) {
+        tile.sum[0][j] = tile.sum[0][j] + sum_of(both.sum[0][j].first, both.sum[0][j].second);
+      }
+    } else {
+      const auto first = multiply_span<HalfOfBfloat16<false>, R, N, P>(
+          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
+      const auto second = multiply_span<HalfOfBfloat16<true>, R, N, P>(
+          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        LSTM_EXT_UNROLL
+        for (int j = 0; j < P * N; ++j) {
+          tile.sum[r][j] = tile.sum[r][j] + sum_of(first.sum[r][j], second.sum[r][j]);
+        }
+      }
+    }
+    a += span * W::kGroup;
+    panels += span * panel_width * W::kGroup;
+    ahead += span * (64 / static_cast<int>(sizeof *ahead));
+  }
+}
 
 // What the ways to multiply Int8 share: where sums start, and what they are worth.
 struct Int8Sums {
@@ -97,8 +194,11 @@ struct Int8Sums {
   using Vector = F32;
   using Weight = int8_t;
   using Sum = I32;
-  struct Mode {};
+  using Mode = UsualMode;
+  static constexpr bool kRegisterTiles = false;
+  static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr int kSpan = 0;
 
   static Sum start(const Scales<Format>& scales, int64_t k0, int64_t column) {
     const Int8Columns& columns = scales.columns;
@@ -117,6 +217,7 @@ struct WidenedInt8 : Int8Sums {
   using Factor = I32;
   using Loaded = I32;
   static constexpr int kGroup = 2;
+  static constexpr int kMultiple = kGroup;
   // 12 sums, 3 factors, the weights and a product would be one more than 16 registers.
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
   static constexpr bool kColumnsFirst = true;
@@ -130,12 +231,12 @@ struct WidenedInt8 : Int8Sums {
 
 template <class W>
 constexpr KernelTable<Bfloat16> make_bfloat16_table() {
-  return {{F32::kLanes, W::kGroup, sizeof(typename W::Activation), W::kOffset, &gemm<W>, &step<W>,
-           &encode_bfloat16<W>}};
+  return {{F32::kLanes, W::kGroup, W::kMultiple, sizeof(typename W::Activation), W::kOffset,
+           W::kRowsAtOnce, &gemm<W>, &step<W>, &encode_bfloat16<W>}};
 }
 
 template <class W>
 constexpr KernelTable<Int8> make_int8_table() {
-  return {{F32::kLanes, W::kGroup, sizeof(typename W::Activation), W::kOffset, &gemm<W>, &step<W>,
-           &encode_int8<W>}};
+  return {{F32::kLanes, W::kGroup, W::kMultiple, sizeof(typename W::Activation), W::kOffset,
+           W::kRowsAtOnce, &gemm<W>, &step<W>, &encode_int8<W>}};
 }

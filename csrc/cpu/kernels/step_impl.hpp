@@ -37,15 +37,47 @@ LSTM_EXT_INLINE void finish_cells(const CellArgs<typename V::Scalar>& s, int64_t
   }
 }
 
-// z of R rows and P blocks of units, from `block` on: a part of its sum, and at its end the gates.
+// z of R rows and P blocks of units, from `block` on: a part of its sum is done, and at its end the
+// gates are made.
+template <class W, int R, int P>
+LSTM_EXT_INLINE void finish_step_tile(const StepArgs<typename W::Format>& s, int64_t row,
+                                      int64_t block, const DepthBlock<W>& d,
+                                      const Tile<W, R, P * kNumGates>& tile) {
+  using V = typename W::Vector;
+  using T = Value<W>;
+  constexpr int kWidth = kNumGates * V::kLanes;
+  V z[R][P * kNumGates];
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    T* total = s.totals + (row + r) * P * kWidth;
+    const T* start = !d.first ? total
+                     : s.z    ? s.z + (row + r) * s.z_row_stride + block * kWidth
+                              : s.bias + block * kWidth;
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < P * kNumGates; ++j) {
+      z[r][j] = V::load(start + j * V::kLanes) + W::total(tile.sum[r][j], d.operand->scales,
+                                                          row + r, block * kWidth + j * V::kLanes);
+      if (!d.last) z[r][j].store(total + j * V::kLanes);
+    }
+  }
+  if (!d.last) return;
+  if (!s.variant) return finish_cells<V, R, P>(s, row, block * V::kLanes, z);
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      finish_variant<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
+    }
+  }
+}
+
 template <class W, int R, int P>
 void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block,
                const DepthBlock<W>& d, const typename W::Weight* ahead) {
   using V = typename W::Vector;
-  using T = Value<W>;
   constexpr int kWidth = kNumGates * V::kLanes;
   const auto& operand = *d.operand;
-  const int64_t panel_size = groups_in<W>(operand.k) * W::kGroup * kWidth;
+  const int64_t panel_size = padded_depth<W>(operand.k) * kWidth;
   constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*operand.a);
   Tile<W, R, P * kNumGates> tile;
   LSTM_EXT_UNROLL
@@ -61,31 +93,13 @@ void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block
           d.k0,
       operand.a_row_stride / kUnit, W::kGroup, operand.panels + block * panel_size + d.k0 * kWidth,
       kWidth, panel_size, groups_in<W>(d.depth), ahead);
-
-  V z[R][P * kNumGates];
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    T* total = s.totals + (row + r) * P * kWidth;
-    const T* start = !d.first ? total
-                     : s.z    ? s.z + (row + r) * s.z_row_stride + block * kWidth
-                              : s.bias + block * kWidth;
-    LSTM_EXT_UNROLL
-    for (int j = 0; j < P * kNumGates; ++j) {
-      z[r][j] = V::load(start + j * V::kLanes) +
-                W::total(tile.sum[r][j], operand.scales, row + r, block * kWidth + j * V::kLanes);
-      if (!d.last) z[r][j].store(total + j * V::kLanes);
-    }
-  }
-  if (!d.last) return;
-  if (!s.variant) return finish_cells<V, R, P>(s, row, block * V::kLanes, z);
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LSTM_EXT_UNROLL
-    for (int p = 0; p < P; ++p) {
-      finish_variant<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
-    }
-  }
+  finish_step_tile<W, R, P>(s, row, block, d, tile);
 }
+
+// `step_tiles` for W with registers of tiles: tiles_amx.hpp.
+template <class W>
+void step_register_tiles(const StepArgs<typename W::Format>& s, int64_t block,
+                         const DepthBlock<W>& d);
 
 // All rows, `blocks` blocks of units.
 template <class W>
@@ -126,9 +140,12 @@ template <class W>
 void step(const StepArgs<typename W::Format>& s) {
   constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
   constexpr int64_t kWidth = kNumGates * W::Vector::kLanes;
-  [[maybe_unused]] const typename W::Mode mode;
   int64_t k = 0;
   for (int op = 0; op < s.num_operands; ++op) k += s.operands[op].k;
+  if constexpr (W::kRegisterTiles) {
+    if (s.rows < W::kLeastRows || k < W::kLeastDepth) return step<typename W::Little>(s);
+  }
+  [[maybe_unused]] const typename W::Mode mode(s.rows);
   const EvenParts groups(s.block_end - s.block_begin, panels_at_once<W>(s.rows, k));
   for (int64_t i = 0; i < groups.count; ++i) {
     const auto begin = [&](int64_t of) {
@@ -140,15 +157,20 @@ void step(const StepArgs<typename W::Format>& s) {
       const auto& operand = s.operands[op];
       const bool is_last = op + 1 == s.num_operands;
       const auto& after = s.operands[is_last ? 0 : op + 1];
-      const auto* next = after.panels + (is_last ? block_after : block) * groups_in<W>(after.k) *
-                                            W::kGroup * kWidth;
-      const auto* panel = operand.panels + block * groups_in<W>(operand.k) * W::kGroup * kWidth;
+      const auto* next =
+          after.panels + (is_last ? block_after : block) * padded_depth<W>(after.k) * kWidth;
+      const auto* panel = operand.panels + block * padded_depth<W>(operand.k) * kWidth;
       for (int64_t k0 = 0; k0 < operand.k; k0 += kDepth) {
         const int64_t depth = min64(operand.k - k0, kDepth);
         const bool ends = k0 + depth == operand.k;
-        step_tiles<W>(s, block, blocks,
-                      {&operand, k0, depth, op == 0 && k0 == 0, ends && is_last,
-                       ends ? next : panel + (k0 + depth) * kWidth});
+        const DepthBlock<W> d{&operand,        k0,
+                              depth,           op == 0 && k0 == 0,
+                              ends && is_last, ends ? next : panel + (k0 + depth) * kWidth};
+        if constexpr (W::kRegisterTiles) {
+          step_register_tiles<W>(s, block, d);
+        } else {
+          step_tiles<W>(s, block, blocks, d);
+        }
       }
     }
   }

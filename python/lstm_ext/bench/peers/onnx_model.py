@@ -13,7 +13,7 @@ from .base import Array
 
 __all__ = ["build", "build_int8", "in_rows"]
 
-_HAS_VNNI = not {"avx512_vnni", "avx512_bf16", "neon"}.isdisjoint(_cpu.available_isas())
+_HAS_VNNI = not {"avx512_vnni", "avx512_amx", "neon"}.isdisjoint(_cpu.available_isas())
 
 
 def build(case: Case) -> bytes:
