@@ -23,10 +23,15 @@ inline Range split(int64_t n, int64_t parts, int64_t index) {
 // more than it saves.
 constexpr int64_t kMinWorkPerThread = 1 << 20;
 
+// The same where a thread that wakes late is not waited for, and finds less to do.
+constexpr int64_t kMinWorkPerLateThread = 3 << 16;
+
 // Calls below it take well under a millisecond on one core.
 constexpr int64_t kShortWork = int64_t{20} << 20;
 
-inline int64_t threads_worth(int64_t multiply_adds) { return multiply_adds / kMinWorkPerThread; }
+inline int64_t threads_worth(int64_t multiply_adds, int64_t least_each = kMinWorkPerThread) {
+  return multiply_adds / least_each;
+}
 
 inline int64_t multiply_adds(const LstmShape& s) {
   return s.batch_size * s.seq_len * (s.input_size + s.hidden_size) * kNumGates * s.hidden_size;

@@ -90,7 +90,7 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
 template <class F>
 void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) const {
   const PackedWeights<F>& w = *weights_;
-  Team team(multiply_adds(w.shape(batch_size_, 1)), num_threads);
+  Team team(multiply_adds(w.shape(batch_size_, 1)), num_threads, kMinWorkPerLateThread);
   const auto run = [&](int64_t begin, int64_t end) {
     StepArgs<F> own = args;
     own.block_begin = begin;

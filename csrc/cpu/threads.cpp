@@ -246,12 +246,12 @@ Pool& pool() {
 
 }  // namespace
 
-Team::Team(int64_t multiply_adds, int limit)
+Team::Team(int64_t multiply_adds, int limit, int64_t least_each)
     : size_(1),
       pool_(nullptr),
       is_short_(multiply_adds < kShortWork),
       stalls_before_(stalls.load(std::memory_order_relaxed)) {
-  const int64_t worth = threads_worth(multiply_adds);
+  const int64_t worth = threads_worth(multiply_adds, least_each);
   if (worth <= 1) return;  // before the processors are counted, which takes a system call
   const int wanted = static_cast<int>(std::min<int64_t>(worth, limit > 0 ? limit : num_threads()));
   if (wanted <= 1) return;

@@ -57,8 +57,9 @@ class Progress {
 // it would take alone. Short calls that have met with that run alone for a while.
 class Team {
  public:
-  // multiply_adds: the call's work. limit: the most threads to use; 0 stands for num_threads().
-  Team(int64_t multiply_adds, int limit);
+  // multiply_adds: the call's work, and what a thread must have of it. limit: the most threads to
+  // use; 0 stands for num_threads().
+  Team(int64_t multiply_adds, int limit, int64_t least_each = kMinWorkPerThread);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
