@@ -135,6 +135,9 @@ def lstm_forward(
     options: CallOptions | None,
     num_threads: int,
 ) -> None: ...
+def lstm_plain(
+    weights: PackedWeights, x: _Array, go_backwards: bool, return_sequences: bool
+) -> tuple[_Array, _Array, _Array] | None: ...
 def lstm_forward_all(
     calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...

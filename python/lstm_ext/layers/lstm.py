@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import functional, initializers, random
+from .. import _cpu, functional, initializers, random
 from .._arrays import require_cpu
 from .._registry import check_unsupported, serialize
 from ..streaming import ModelStream, Stream
@@ -263,12 +263,11 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
                 return self._several(results, False) if self.return_state else results.output
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training or return_gates):
-            # The straight way: a small call takes a few microseconds.
-            output, h, c = functional.lstm(
-                x,
-                (self._packed or self._pack())[0],
-                go_backwards=self.go_backwards,
-                return_sequences=self.return_sequences,
+            # The straight way: a small call takes a microsecond or two.
+            weights = (self._packed or self._pack())[0]
+            order, sequences = self.go_backwards, self.return_sequences
+            output, h, c = _cpu.lstm_plain(weights, x, order, sequences) or functional.lstm(
+                x, weights, go_backwards=order, return_sequences=sequences
             )
             states = [(h, c)]
             gates: list[Any] = []
