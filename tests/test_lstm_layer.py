@@ -58,25 +58,6 @@ def test_results_are_the_references(return_sequences: bool, go_backwards: bool) 
     np.testing.assert_allclose(c, want_c, atol=1e-14)
 
 
-@pytest.mark.parametrize("weights_dtype", [None, "bfloat16", "int8"])
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("return_sequences", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 3), (4, 6, 3), (3, 1, 3), (0, 5, 3), (2, 0, 3)])
-def test_a_call_with_nothing_but_x_gives_the_operators_bits(
-    shape: tuple[int, ...], return_sequences: bool, go_backwards: bool, weights_dtype: str | None
-) -> None:
-    options: Any = {"go_backwards": go_backwards, "return_sequences": return_sequences}
-    layer = LSTM(9, return_state=True, weights_dtype=weights_dtype, **options)
-    x = RNG.standard_normal(shape[::-1]).astype(np.float32).T  # scattered features
-    layer.build(x.shape)
-    weights = functional.pack(*layer.weights, weights_dtype=weights_dtype)
-    results = layer(x)
-    for result, expected in zip(results, functional.lstm(x, weights, **options), strict=True):
-        assert result.dtype == expected.dtype and np.array_equal(result, expected)
-        assert result.flags.c_contiguous and result.flags.writeable
-    assert len({id(result) for result in results}) == 3
-
-
 def test_inputs_are_converted() -> None:
     layer = LSTM(4)
     x = RNG.integers(-3, 3, (2, 3, 2))
@@ -342,15 +323,15 @@ def test_weights_set_while_others_are_laid_out_are_used(monkeypatch: pytest.Monk
     layer(x)
     layer.weights_changed()
     reading, written = threading.Event(), threading.Event()
-    pack = functional.pack
+    lay_out = layer._laid_out
 
-    def slow_pack(*weights: Any, **options: Any) -> Any:
-        packed = pack(*weights, **options)
+    def slowly(weights_dtype: str | None) -> Any:
+        packed = lay_out(weights_dtype)
         reading.set()
         written.wait(0.2)
         return packed
 
-    monkeypatch.setattr(functional, "pack", slow_pack)
+    monkeypatch.setattr(layer, "_laid_out", slowly)
     caller = threading.Thread(target=layer, args=(x,))
     caller.start()
     assert reading.wait(10)

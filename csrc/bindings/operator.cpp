@@ -16,12 +16,6 @@ namespace lstm_ext {
 namespace bindings {
 namespace {
 
-template <class F>
-LstmShape shape_of(const cpu::PackedWeights<F>& weights, const py::array& x) {
-  if (x.ndim() != 3) refuse("x", "3 dimensions");
-  return weights.shape(x.shape(0), x.shape(1));
-}
-
 // What a forward pass reads besides the weights, and where it writes.
 struct ForwardArrays {
   py::array x;
@@ -70,43 +64,6 @@ struct ForwardArrays {
     return keeps || !options.is_none() ? cpu::count_steps(call.shape, call.slots) : 0;
   }
 };
-
-// (output, h, c) of a call that has nothing but x; None where x does not fit or memory does not
-// suffice, which lstm_ext.functional then puts into words.
-template <class F>
-py::object forward_plain(const cpu::PackedWeights<F>& weights, const py::array& x,
-                         bool go_backwards, bool return_sequences) {
-  using T = typename cpu::Format<F>::Value;
-  LstmForward<T> call{};
-  py::object output;
-  py::array_t<T> h, c;
-  try {
-    const LstmShape s = call.shape = shape_of(weights, x);
-    const int64_t size = s.output_size();
-    call.go_backwards = go_backwards;
-    call.x = read_sequence<T>(x, "x", s, s.input_size, Layout::kAny);
-    h = py::array_t<T>({s.batch_size, size});
-    c = py::array_t<T>({s.batch_size, s.hidden_size});
-    call.h = h.mutable_data();
-    call.c = c.mutable_data();
-    if (return_sequences) {
-      py::array_t<T> sequence({s.batch_size, s.seq_len, size});
-      call.output = {sequence.mutable_data(), s.seq_len * size, size, 1};
-      output = std::move(sequence);
-    } else {
-      output = h;
-    }
-  } catch (const py::value_error&) {
-    return py::none();
-  } catch (const py::error_already_set&) {
-    return py::none();
-  }
-  {
-    const py::gil_scoped_release release;
-    cpu::lstm_forward(weights, call, 0);
-  }
-  return py::make_tuple(std::move(output), std::move(h), std::move(c));
-}
 
 // What a backward pass reads besides the weights, and where it writes.
 struct BackwardArrays {
@@ -321,16 +278,6 @@ void add_operator(py::module_& module) {
       py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"), py::arg("output"),
       py::arg("h"), py::arg("c"), py::arg("gates"), py::arg("cells"), py::arg("options"),
       py::arg("num_threads"));
-
-  module.def(
-      "lstm_plain",
-      [](const Weights& weights, const py::array& x, bool go_backwards, bool return_sequences) {
-        return weights.visit([&](const auto& w) {
-          return forward_plain(w, x, go_backwards, return_sequences);
-        });
-      },
-      "Returns output, h and c, or None if x does not fit.", py::arg("weights"), py::arg("x"),
-      py::arg("go_backwards"), py::arg("return_sequences"));
 
   module.def(
       "lstm_forward_all",

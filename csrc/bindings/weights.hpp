@@ -112,5 +112,12 @@ const char* weights_dtype(const cpu::PackedWeights<F>&) {
   return sizeof(typename cpu::Format<F>::Value) == 4 ? "float32" : "float64";
 }
 
+// Of a call with x (B, T, features).
+template <class F>
+LstmShape shape_of(const cpu::PackedWeights<F>& weights, const py::array& x) {
+  if (x.ndim() != 3) refuse("x", "3 dimensions");
+  return weights.shape(x.shape(0), x.shape(1));
+}
+
 }  // namespace bindings
 }  // namespace lstm_ext

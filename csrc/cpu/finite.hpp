@@ -9,18 +9,20 @@
 namespace lstm_ext {
 namespace cpu {
 
-// By the exponents' bits, in a loop that compilers turn into vector code.
+// By the exponents' bits, in a loop that compilers turn into vector code: one more carries out of an
+// exponent of ones only, which infinity and NaN have.
 template <class T>
 bool all_finite(const T* x, int64_t size) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-  constexpr Bits kExponent = sizeof(T) == 4 ? Bits{0x7f800000} : static_cast<Bits>(0x7ffull << 52);
+  constexpr int kMantissa = sizeof(T) == 4 ? 23 : 52, kSign = 8 * sizeof(T) - 1;
+  constexpr Bits kOne = Bits{1} << kMantissa, kExponent = (Bits{1} << kSign) - kOne;
   Bits found = 0;
   for (int64_t i = 0; i < size; ++i) {
     Bits bits;
     std::memcpy(&bits, &x[i], sizeof bits);
-    found |= static_cast<Bits>((bits & kExponent) == kExponent);
+    found |= (bits & kExponent) + kOne;
   }
-  return found == 0;
+  return found >> kSign == 0;
 }
 
 }  // namespace cpu

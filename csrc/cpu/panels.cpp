@@ -34,6 +34,19 @@ float int8_scale(const float* column, int64_t row_stride, int64_t k) {
   return largest < kSmallest ? 0.0f : largest / 127.0f;
 }
 
+// A vector has one of a few sizes: those are copied without a call.
+template <class From, class To>
+void copy_vector(const From* from, To* to, int64_t lanes) {
+  const int64_t bytes = lanes * int64_t{sizeof(To)};
+  if (std::is_same_v<From, To> && bytes == 64) {
+    std::memcpy(to, from, 64);
+  } else if (std::is_same_v<From, To> && bytes == 32) {
+    std::memcpy(to, from, 32);
+  } else {
+    std::copy(from, from + lanes, to);
+  }
+}
+
 // Moving an element takes about as long as so many multiply-adds.
 constexpr int64_t kWorkPerElement = 8;
 
@@ -89,8 +102,12 @@ void GatePanels<F>::pack_rows(const T* w, int64_t row_stride, const Range& rows,
       for (int64_t p = p0; p < std::min(p0 + kRun, rows.end); ++p) {
         for (int64_t gate = 0; gate < kNumGates; ++gate, out += lanes_) {
           const T* const in = w + p * row_stride + gate * hidden_size + unit;
-          std::copy(in, in + units, out);
-          std::fill(out + units, out + lanes_, Weight{0});
+          if (units == lanes_) {
+            copy_vector(in, out, units);
+          } else {
+            std::copy(in, in + units, out);
+            std::fill(out + units, out + lanes_, Weight{0});
+          }
         }
       }
     }

@@ -138,6 +138,13 @@ def lstm_forward(
 def lstm_plain(
     weights: PackedWeights, x: _Array, go_backwards: bool, return_sequences: bool
 ) -> tuple[_Array, _Array, _Array] | None: ...
+
+class PlainPass:
+    def pull_back(self, d_output: _Array, need_x: bool) -> tuple[_Array | None, list[_Array]]: ...
+
+def lstm_vjp_plain(
+    weights: PackedWeights, x: _Array, go_backwards: bool, return_sequences: bool
+) -> tuple[_Array, _Array, _Array, PlainPass] | None: ...
 def lstm_forward_all(
     calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from .._arguments import as_float_array, as_rate, as_weights_dtype, with_unit_co
 from .._cpu import CellOptions, PackedWeights
 from ..variants import ActivationSpec, Cell, LayerNorm
 
-__all__ = ["PackedWeights", "as_packed", "pack", "resolve_activation"]
+__all__ = ["PackedWeights", "as_packed", "pack", "repacker", "resolve_activation"]
 
 Array = NDArray[Any]
 
@@ -102,6 +105,73 @@ def pack(
     Layer normalisation does not go with peepholes, a projection, clips, coupled gates, zoneout or
     small weights.
     """
+    try:
+        return PackedWeights(
+            *_arguments(
+                kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm, cell,
+                weights_dtype, isa,
+            )
+        )  # fmt: skip
+    except MemoryError as error:
+        raise _too_large(kernel, recurrent_kernel) from error
+
+
+def repacker(
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    *,
+    peephole: Array | None = None,
+    projection_kernel: Array | None = None,
+    layer_norm: LayerNorm | None = None,
+    cell: Cell | None = None,
+    weights_dtype: str | None = None,
+) -> Callable[[], PackedWeights]:
+    """Return a function that packs the arrays as they are when it is called.
+
+    For arrays that change in place, as in training: they are checked only once. Raises what `pack`
+    does.
+    """
+    given = (kernel, recurrent_kernel, bias, peephole, projection_kernel)
+    arguments = _arguments(*given, layer_norm, cell, weights_dtype, None)
+    if layer_norm is None and all(map(operator.is_, arguments, given)):
+        return functools.partial(_packed, arguments)
+    # Some had to be copied, and a copy does not change.
+    return functools.partial(
+        pack, *given[:3], peephole=peephole, projection_kernel=projection_kernel,
+        layer_norm=layer_norm, cell=cell, weights_dtype=weights_dtype,
+    )  # fmt: skip
+
+
+def _packed(arguments: tuple[Any, ...]) -> PackedWeights:
+    try:
+        return PackedWeights(*arguments)
+    except MemoryError as error:
+        raise _too_large(*arguments[:2]) from error
+
+
+def _too_large(kernel: ArrayLike, recurrent_kernel: ArrayLike) -> ValueError:
+    return ValueError(
+        f"kernel: got shapes {np.shape(kernel)} and {np.shape(recurrent_kernel)}, of which no copy "
+        "can be allocated; expected sizes that fit in memory"
+    )
+
+
+def _arguments(
+    kernel: ArrayLike,
+    recurrent_kernel: ArrayLike,
+    bias: ArrayLike | None,
+    peephole: ArrayLike | None,
+    projection_kernel: ArrayLike | None,
+    layer_norm: LayerNorm | None,
+    cell: Cell | None,
+    weights_dtype: str | None,
+    isa: str | None,
+) -> tuple[Any, ...]:
+    """Check what `pack` is given, and return it as PackedWeights takes it.
+
+    Arrays that have the form that is wanted are not copied.
+    """
     kernel = as_float_array(kernel, "kernel")
     dtype = kernel.dtype
     recurrent_kernel = as_float_array(recurrent_kernel, "recurrent_kernel", like=dtype)
@@ -127,23 +197,10 @@ def pack(
             "weights_dtype": small,
         }
         norm = _norm(layer_norm, units, dtype, beside, _PLAIN if cell is None else cell)
-    try:
-        return PackedWeights(
-            with_unit_columns(kernel),
-            with_unit_columns(recurrent_kernel),
-            bias,
-            peephole,
-            projection_kernel,
-            norm,
-            options,
-            isa or "",
-            small or "",
-        )
-    except MemoryError as error:
-        raise ValueError(
-            f"kernel: got shapes {kernel.shape} and {recurrent_kernel.shape}, of which no copy can "
-            "be allocated; expected sizes that fit in memory"
-        ) from error
+    return (
+        with_unit_columns(kernel), with_unit_columns(recurrent_kernel), bias, peephole,
+        projection_kernel, norm, options, isa or "", small or "",
+    )  # fmt: skip
 
 
 def _check_matrices(kernel: Array, recurrent_kernel: Array, projects: bool) -> int:

@@ -15,7 +15,7 @@ from ..streaming import ModelStream, Stream
 from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
 from .lstm_device import OnDevice
-from .lstm_run import Called, Results, for_layer, noise_seed, run, run_vjp
+from .lstm_run import Called, Results, noise_seed, run, run_alone_vjp, run_vjp
 from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 
@@ -192,7 +192,7 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         input_size = last_axis(input_shape, 3, self.name)
         for name, weight in self._initial_weights(input_size).items():
             self._add_weight(name, weight)
-        self._pack_options = None
+        self._repackers = None
         self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -313,13 +313,10 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         packed = self._full()
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training and self._is_noisy):
-            (output, h, c), pull_one_back = functional.lstm_vjp(
-                x,
-                packed[0],
-                go_backwards=self.go_backwards,
-                return_sequences=self.return_sequences,
+            output, state, pull_back = run_alone_vjp(
+                packed[0], x, self.go_backwards, self.return_sequences
             )
-            states, pull_back = [(h, c)], for_layer(pull_one_back)
+            states = [state]
         else:
             call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
             call = self._with_noise(call, packed) if training else call

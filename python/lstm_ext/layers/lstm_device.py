@@ -35,7 +35,7 @@ class OnDevice(Layer):
     go_backwards: bool
     return_sequences: bool
     _weights_dtype: str | None
-    _pack_options: Any
+    _repackers: Any
     _state: list[State] | None
 
     supports_cuda = True
@@ -64,7 +64,7 @@ class OnDevice(Layer):
 
     def _move(self, device: str) -> None:
         super()._move(device)
-        self._pack_options = None  # made of the arrays that were moved
+        self._repackers = None  # made of the arrays that were moved
         if self._state is not None:
             self._state = [(put(h, device), put(c, device)) for h, c in self._state]
 

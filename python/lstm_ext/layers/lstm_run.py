@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import functional, random
+from .. import _cpu, functional, random
+from .._arguments import as_gradient, too_large
 from .._arrays import as_mask
 from ..variants import Cell, Gates, Noise
 from .dropout import dropout_factors
@@ -24,6 +25,7 @@ __all__ = [
     "for_layer",
     "noise_seed",
     "run",
+    "run_alone_vjp",
     "run_vjp",
 ]
 
@@ -166,6 +168,45 @@ def run_vjp(packed: Packed, call: Call) -> tuple[Results, Backward]:
         return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
     return Results(x, states, []), backward
+
+
+def run_alone_vjp(
+    weights: functional.PackedWeights, x: Array, go_backwards: bool, return_sequences: bool
+) -> tuple[Array, State, Backward]:
+    """Run one layer that is given nothing but x.
+
+    Returns
+    -------
+    output, (h, c)
+    backward
+        As of `run_vjp`.
+    """
+    # One native call each way: a small training step is mostly what stands around its arithmetic.
+    results = None
+    if type(x) is np.ndarray:
+        results = _cpu.lstm_vjp_plain(weights, x, go_backwards, return_sequences)
+    if results is None:
+        (output, h, c), pull_one_back = functional.lstm_vjp(
+            x, weights, go_backwards=go_backwards, return_sequences=return_sequences
+        )
+        return output, (h, c), for_layer(pull_one_back)
+    output, h, c, plain = results
+    shape, dtype = output.shape, output.dtype
+
+    def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
+        if (
+            type(dy) is not np.ndarray
+            or dy.shape != shape
+            or dy.dtype != dtype
+            or not (dy.flags.c_contiguous and dy.flags.aligned)
+        ):
+            dy = np.require(as_gradient(dy, "d_output", shape, dtype), requirements=["C", "A"])
+        try:
+            return plain.pull_back(dy, need_x)
+        except MemoryError as error:
+            raise too_large(x, weights) from error
+
+    return output, (h, c), backward
 
 
 def for_layer(pull_back: Callable[..., functional.Gradients]) -> Backward:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import functional, initializers
 from .._arguments import as_weights_dtype
 from .._arrays import require_cpu
+from ..functional._packing import repacker
 from ..variants import Cell, LayerNorm
 from .base import changing, check_size
 
@@ -124,7 +125,8 @@ class Weighted:
     _weights: dict[str, Array]
     _weights_dtype: str | None
     _packed: Packed | None = None  # always None on a device
-    _pack_options: list[tuple[list[Array], dict[str, Any]]] | None = None
+    # What packs them as they are, and with what weights_dtype.
+    _repackers: tuple[str | None, list[Callable[[], functional.PackedWeights]]] | None = None
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights for inputs (B, T, I), by name and in their order."""
@@ -210,16 +212,17 @@ class Weighted:
         return self._laid_out(None)  # not kept: in training it lasts for one step anyhow
 
     def _laid_out(self, weights_dtype: str | None) -> Packed:
-        options = self._pack_options
-        if options is None:  # the arrays stay the same: training lays them out after every step
+        kept = self._repackers
+        if kept is None or kept[0] != weights_dtype:
             cell = None if self.cell == _PLAIN else self.cell
             found = [operands(self._weights, index) for index in range(self.num_layers)]
-            options = [(plain, {**named, "cell": cell}) for plain, named in found]
-            self._pack_options = options
-        return tuple(
-            functional.pack(*plain, weights_dtype=weights_dtype, **named)
-            for plain, named in options
-        )
+            packs = [
+                repacker(*plain, weights_dtype=weights_dtype, cell=cell, **named)
+                for plain, named in found
+            ]
+            # The arrays stay the same: training lays them out after every step.
+            self._repackers = kept = (weights_dtype, packs)
+        return tuple(pack() for pack in kept[1])
 
     def weights_changed(self) -> None:
         """Drop the packed weights: they were made from others."""
@@ -228,7 +231,7 @@ class Weighted:
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies: packed weights belong to this process and are soon made anew.
-        return {**self.__dict__, "_packed": None, "_pack_options": None}
+        return {**self.__dict__, "_packed": None, "_repackers": None}
 
 
 def _part(name: str) -> str:
