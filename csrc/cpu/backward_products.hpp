@@ -11,7 +11,6 @@
 #include <algorithm>
 
 #include "cpu/backward_plan.hpp"
-#include "cpu/finite.hpp"
 
 namespace lstm_ext {
 namespace cpu {
@@ -96,7 +95,7 @@ void gate_weight_gradients(const BackwardPlan<T>& plan, const GateGradients<T>& 
   const T one = T{1};
   // A single step from no state: its h is zero, and so is the gradient of w_hh.
   const bool h_is_zero = shape.seq_len == 1 && call.h0 == nullptr && !plan.weights.has_norm() &&
-                         all_finite(call.d_gates, total_depth * columns);
+                         plan.weights.kernels().all_finite(total_depth * columns, call.d_gates);
   if (h_is_zero) zero_columns(call.d_w_hh, shape.output_size(), columns, width, panels);
   RowCursor at(plan.schedule, 0);
   int64_t k0 = 0;

@@ -200,6 +200,8 @@ struct ValueKernels {
   void (*gemm)(const GemmArgs<T>&);
   void (*step)(const StepArgs<T>&);
   void (*cell_backward)(const CellBackwardArgs<T>&);
+  // Whether a product of x (size) with zeros is zero, and may be left out.
+  bool (*all_finite)(int64_t size, const T* x);
   void (*adam)(const AdamArgs<T>&);
   void (*sigmoid)(int64_t size, const T* x, T* y);
   void (*tanh)(int64_t size, const T* x, T* y);

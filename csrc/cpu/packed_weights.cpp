@@ -4,7 +4,6 @@
 #include <atomic>
 #include <utility>
 
-#include "cpu/finite.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/threads.hpp"
 #include "lstm.hpp"
@@ -45,11 +44,12 @@ Buffer<T> interleaved(const T* parts, int64_t count, int64_t hidden_size, int64_
 }
 
 template <class T>
-bool is_finite(const T* w, int64_t row_stride, int64_t rows, int64_t columns) {
+bool is_finite(const KernelTable<T>& kernels, const T* w, int64_t row_stride, int64_t rows,
+               int64_t columns) {
   std::atomic<bool> finite{true};
   for_parts(rows, rows * columns, [&](const Range& part) {
     for (int64_t p = part.begin; p < part.end && finite; ++p) {
-      if (!all_finite(w + p * row_stride, columns)) finite = false;
+      if (!kernels.all_finite(columns, w + p * row_stride)) finite = false;
     }
   });
   return finite;
@@ -65,7 +65,7 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
       projection_size_(arrays.projection_size),
       num_blocks_(divide_up(arrays.hidden_size, set.table<F>().lanes)),
       has_bias_(arrays.bias != nullptr),
-      w_hh_is_finite_(is_finite(arrays.w_hh, arrays.w_hh_row_stride, output_size(),
+      w_hh_is_finite_(is_finite(value_kernels(), arrays.w_hh, arrays.w_hh_row_stride, output_size(),
                                 kNumGates * arrays.hidden_size)),
       is_usual_(has_usual_activations(arrays.cell)),
       has_variant_(arrays.peephole != nullptr || !is_plain(arrays.cell)),

@@ -28,6 +28,30 @@ void slopes_of_array(const ActivationOptions& options, int64_t size, const typen
   }
 }
 
+// Zero times infinity or NaN is NaN, which no sum loses.
+template <class V>
+bool all_finite(int64_t size, const typename V::Scalar* x) {
+  constexpr int kChains = 4;
+  const V zero = V::broadcast(0);
+  V sums[kChains] = {zero, zero, zero, zero};
+  int64_t i = 0;
+  for (; i + kChains * V::kLanes <= size; i += kChains * V::kLanes) {
+    LSTM_EXT_UNROLL
+    for (int j = 0; j < kChains; ++j) {
+      sums[j] = fma(V::load(x + i + j * V::kLanes), zero, sums[j]);
+    }
+  }
+  for (; i < size; i += V::kLanes) {
+    const int n = static_cast<int>(min64(size - i, V::kLanes));
+    sums[0] = fma(load_first<V>(x + i, n), zero, sums[0]);
+  }
+  typename V::Scalar lanes[V::kLanes];
+  (sums[0] + sums[1] + sums[2] + sums[3]).store(lanes);
+  bool finite = true;
+  for (int lane = 0; lane < V::kLanes; ++lane) finite = finite && lanes[lane] == 0;
+  return finite;
+}
+
 // Adam with the bias correction folded into step_size (Kingma and Ba 2015, section 2), and
 // decoupled weight decay (Loshchilov and Hutter 2019).
 template <class V>
@@ -85,7 +109,7 @@ void read_probe(int64_t size, const typename V::Scalar* data, typename V::Scalar
 
 template <class V>
 constexpr KernelTable<typename V::Scalar> make_table() {
-  return {{V::kLanes, &gemm<Values<V>>, &step<Values<V>>, &cell_backward<V>, &adam<V>,
-           &map_array<V, &sigmoid<V>>, &map_array<V, &tanh<V>>, &activate_array<V>,
+  return {{V::kLanes, &gemm<Values<V>>, &step<Values<V>>, &cell_backward<V>, &all_finite<V>,
+           &adam<V>, &map_array<V, &sigmoid<V>>, &map_array<V, &tanh<V>>, &activate_array<V>,
            &slopes_of_array<V>, &fma_probe<V>, &read_probe<V>}};
 }

@@ -32,12 +32,12 @@ class MeanSquaredError(Loss):
         # The mean over everything, in fewer passes: small batches pay for each.
         given = as_float(y_pred, "y_pred")
         true, pred = match_shapes(y_true, given)
-        error = np.subtract(pred, true).reshape(given.shape)
+        error = pred - true
         size = error.size or 1
-        flat = error.ravel()
+        flat = error.reshape(-1)
         value = float(np.dot(flat, flat)) / size
         error *= 2 / size
-        return value, error
+        return value, error.reshape(given.shape)
 
     def _values_and_slopes(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         error = y_pred - y_true

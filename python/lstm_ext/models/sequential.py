@@ -300,14 +300,6 @@ class Sequential(Trainable):
 
     # ---- for training ----
 
-    @property
-    def _first_trained(self) -> int:
-        """The index of the first layer with weights to train: no gradient is needed below it."""
-        for index, layer in enumerate(self.layers):
-            if layer.trainable_weights:
-                return index
-        return len(self.layers)
-
     def _prepare(self, x: ArrayLike) -> Array:
         """Convert an input for the first layer, and build the model for it if need be."""
         if not self.layers:

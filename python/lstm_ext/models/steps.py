@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,11 @@ class Steps:
             dtypes.append(y_pred.dtype)
         value, gradient = self.loss.value_and_grad(batch.y, y_pred, self._weight(batch, mask))
         self._update_metrics(batch, y_pred, mask)
-        weights = self.trainable_weights
+        trained = [layer.trainable_weights for layer in layers]
+        weights = [w for own in trained for w in own]
+        # Below it no gradient is needed.
+        lowest = next((index for index, own in enumerate(trained) if own), len(layers))
         grads: list[Array] = []
-        lowest = self._first_trained
         for index in range(len(layers) - 1, lowest - 1, -1):
             passed_on, own = backwards[index](gradient, index > lowest)
             grads[:0] = own
@@ -165,12 +167,3 @@ class Steps:
         logs = {metric.name: metric.result() for metric in self.metrics}
         logs["loss"] = mean.result()
         return dict(sorted(logs.items()))
-
-    if TYPE_CHECKING:
-
-        @property
-        def trainable_weights(self) -> list[Array]:
-            """The weights that training changes."""
-
-        @property
-        def _first_trained(self) -> int: ...

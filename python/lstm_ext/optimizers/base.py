@@ -185,23 +185,28 @@ class Optimizer(Configurable):
             raise ValueError(
                 f"grads: got {len(grads)} for {len(weights)} weights, expected {len(kinds)}"
             )
-        contiguous, there = True, self._there
+        there = self._there
         if weights and (type(weights[0]) is not np.ndarray) != there:
             where = ("the CPU", "a device")
             raise ValueError(
                 f"weights: got arrays on {where[not there]}, expected {where[there]}, where the "
                 "state of the optimizer is; to_device moves that"
             )
-        for g, w, (shape, dtype) in zip(grads, weights, kinds, strict=True):
-            if g.shape != shape or g.dtype != dtype or w.shape != shape or w.dtype != dtype:
-                raise ValueError(
-                    f"grads: got {g.dtype} {g.shape} for a weight of {w.dtype} {w.shape}, "
-                    f"expected {dtype} {shape}"
-                )
-            contiguous &= there or g.flags.carray
+        alike = (
+            [(g.shape, g.dtype) for g in grads] == kinds == [(w.shape, w.dtype) for w in weights]
+        )
+        if not alike:
+            for g, w, (shape, dtype) in zip(grads, weights, kinds, strict=True):
+                if (g.shape, g.dtype) != (shape, dtype) or (w.shape, w.dtype) != (shape, dtype):
+                    raise ValueError(
+                        f"grads: got {g.dtype} {g.shape} for a weight of {w.dtype} {w.shape}, "
+                        f"expected {dtype} {shape}"
+                    )
         if there:
             return [namespace(g).ascontiguousarray(g) for g in grads]
-        return grads if contiguous else [np.require(g, requirements=["C", "A"]) for g in grads]
+        if all([g.flags.carray for g in grads]):
+            return grads
+        return [np.require(g, requirements=["C", "A"]) for g in grads]
 
     def _clip(self, grads: Sequence[Array]) -> None:
         """Write the clipped gradients to `_clipped`."""
