@@ -1,4 +1,4 @@
-"""Calls of an LSTM layer with nothing but x, which are one native call: the operator's own bits."""
+"""Calls of an LSTM layer with nothing but x and a state, one native call: the operator's bits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def test_a_call_with_nothing_but_x_gives_the_operators_bits(
         assert result.dtype == expected.dtype and np.array_equal(result, expected)
         assert result.flags.c_contiguous and result.flags.writeable
     assert len({id(result) for result in results}) == 3
+    state = [RNG.standard_normal((9, shape[0])).astype(np.float32).T for _ in range(2)]
+    results = layer(x, initial_state=state)
+    expected_ones = functional.lstm(x, weights, initial_state=(state[0], state[1]), **options)
+    for result, expected in zip(results, expected_ones, strict=True):
+        assert np.array_equal(result, expected) and not np.shares_memory(result, state[0])
 
 
 @pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"activation": "relu"}])

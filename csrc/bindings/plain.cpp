@@ -1,6 +1,6 @@
-// Calls with nothing but x, as layers make most of theirs: one native call each, which allocates
-// the results. Small ones take less time than checking all options of the operator would. What does
-// not fit is left to lstm_ext.functional, which finds words for it.
+// Calls with whole sequences and no options, as layers make most of theirs: one native call each,
+// which allocates the results. Small ones take less time than checking all options of the operator
+// would. What does not fit is left to lstm_ext.functional, which finds words for it.
 #include <memory>
 #include <new>
 #include <utility>
@@ -29,7 +29,7 @@ struct Results {
   Array<T> h, c;
 };
 
-// Fills in what a call with nothing but x has. Throws where x does not fit.
+// Fills in what such a call has but its state. Throws where x does not fit.
 template <class F, class T = typename cpu::Format<F>::Value>
 LstmForward<T> prepare(const cpu::PackedWeights<F>& weights, const py::array& x, bool go_backwards,
                        Results<T>& results) {
@@ -66,11 +66,13 @@ py::object or_none(const Function& function) {
 }
 
 template <class F>
-py::object forward(const cpu::PackedWeights<F>& weights, const py::array& x, bool go_backwards,
-                   bool return_sequences) {
+py::object forward(const cpu::PackedWeights<F>& weights, const py::array& x, const py::object& h0,
+                   const py::object& c0, bool go_backwards, bool return_sequences) {
   using T = typename cpu::Format<F>::Value;
   Results<T> results;
   auto call = prepare(weights, x, go_backwards, results);
+  call.h0 = read_optional<T>(h0, "h0", {call.shape.batch_size, call.shape.output_size()});
+  call.c0 = read_optional<T>(c0, "c0", {call.shape.batch_size, call.shape.hidden_size});
   results.output = results.h;
   if (return_sequences) call.output = new_sequence<T>(call.shape, results.output);
   {
@@ -188,14 +190,16 @@ void add_plain(py::module_& module) {
 
   module.def(
       "lstm_plain",
-      [](const Weights& weights, const py::array& x, bool go_backwards, bool return_sequences) {
+      [](const Weights& weights, const py::array& x, const py::object& h0, const py::object& c0,
+         bool go_backwards, bool return_sequences) {
         return or_none([&] {
           return weights.visit(
-              [&](const auto& w) { return forward(w, x, go_backwards, return_sequences); });
+              [&](const auto& w) { return forward(w, x, h0, c0, go_backwards, return_sequences); });
         });
       },
-      "Returns output, h and c, or None if x does not fit.", py::arg("weights"), py::arg("x"),
-      py::arg("go_backwards"), py::arg("return_sequences"));
+      "Returns output, h and c, or None if an array does not fit.", py::arg("weights"),
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("go_backwards"),
+      py::arg("return_sequences"));
 
   module.def(
       "lstm_vjp_plain",

@@ -136,7 +136,12 @@ def lstm_forward(
     num_threads: int,
 ) -> None: ...
 def lstm_plain(
-    weights: PackedWeights, x: _Array, go_backwards: bool, return_sequences: bool
+    weights: PackedWeights,
+    x: _Array,
+    h0: _Array | None,
+    c0: _Array | None,
+    go_backwards: bool,
+    return_sequences: bool,
 ) -> tuple[_Array, _Array, _Array] | None: ...
 
 class PlainPass:

@@ -261,13 +261,20 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
                 results, _ = self._run_on_device(x, states, training, given)
                 self._keep(results.states)
                 return self._several(results, False) if self.return_state else results.output
-        alone = initial_state is mask is lengths is reset is self._state is None
-        if alone and self.num_layers == 1 and not (training or return_gates):
+        whole = mask is lengths is reset is None
+        if whole and self.num_layers == 1 and not (training or return_gates):
             # The straight way: a small call takes a microsecond or two.
             weights = (self._packed or self._pack())[0]
+            from_zeros = initial_state is self._state is None
+            first = None if from_zeros else self._states(x, initial_state)
+            h0, c0 = (None, None) if first is None else first[0]
             order, sequences = self.go_backwards, self.return_sequences
-            output, h, c = _cpu.lstm_plain(weights, x, order, sequences) or functional.lstm(
-                x, weights, go_backwards=order, return_sequences=sequences
+            output, h, c = _cpu.lstm_plain(weights, x, h0, c0, order, sequences) or functional.lstm(
+                x,
+                weights,
+                initial_state=None if first is None else first[0],
+                go_backwards=order,
+                return_sequences=sequences,
             )
             states = [(h, c)]
             gates: list[Any] = []
