@@ -94,7 +94,7 @@ class Weights {
       }
     }
     w.cell = cell;
-    const cpu::KernelSet& kernels = cpu::find_kernel_set(isa);
+    const cpu::KernelSet& kernels = cpu::find_kernel_set(isa, cpu::Format<F>::kEncodes);
     w.w_ih_row_stride = element_stride<T>(a.kernel, 0);
     w.w_hh_row_stride = element_stride<T>(a.recurrent_kernel, 0);
     const py::gil_scoped_release release;

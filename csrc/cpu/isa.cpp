@@ -22,6 +22,8 @@ namespace {
 
 #ifdef LSTM_EXT_X86
 
+constexpr int kTileData = 18;  // its number among the states that are saved
+
 struct Registers {
   uint32_t eax, ebx, ecx, edx;
 };
@@ -52,11 +54,12 @@ uint64_t saved_states() {
 
 bool bit(uint32_t word, int index) { return (word >> index) & 1u; }
 
-// Tiles are 8 KiB of state, which Linux saves only for processes that have asked.
-bool tiles_are_granted() {
+// Whether Linux would grant the tiles to a process that asks.
+bool grants_tiles() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  constexpr long kSupported = 0x1021;
+  uint64_t states = 0;
+  return syscall(SYS_arch_prctl, kSupported, &states) == 0 && (states >> kTileData & 1) != 0;
 #else
   return false;
 #endif
@@ -77,7 +80,7 @@ CpuFeatures detect() {
   features.avx512_vnni = features.avx512 && bit(leaf7.ecx, 11);
   const bool saves_tiles = (states & 0x60000) == 0x60000;
   features.avx512_amx = features.avx512_vnni && saves_tiles && bit(leaf7.edx, 22) &&
-                        bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && tiles_are_granted();
+                        bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && grants_tiles();
   return features;
 }
 
@@ -98,6 +101,17 @@ CpuFeatures detect() {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = detect();
   return features;
+}
+
+bool acquire_tiles() {
+#if defined(LSTM_EXT_X86) && defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequest = 0x1023;
+  static const bool granted =
+      cpu_features().avx512_amx && syscall(SYS_arch_prctl, kRequest, long{kTileData}) == 0;
+  return granted;
+#else
+  return false;
+#endif
 }
 
 }  // namespace cpu

@@ -247,6 +247,7 @@ struct KernelSet {
   KernelTable<double> f64;
   KernelTable<Bfloat16> bf16;
   KernelTable<Int8> int8;
+  bool uses_tiles = false;  // for small weights: whoever uses them acquires the tiles first
 
   template <class F>
   const KernelTable<F>& table() const;

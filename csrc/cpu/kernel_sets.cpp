@@ -63,6 +63,7 @@ const KernelSet& avx512_with_amx() {
     with.name = "avx512_amx";
     with.bf16 = avx512_amx::kernels.bf16;
     with.int8 = avx512_amx::kernels.int8;
+    with.uses_tiles = true;
     return with;
   }();
   return set;
@@ -106,16 +107,23 @@ const std::vector<const KernelSet*>& runnable_kernel_sets() {
   return sets;
 }
 
-const KernelSet& find_kernel_set(const std::string& isa) {
+const KernelSet& find_kernel_set(const std::string& isa, bool for_small_weights) {
+  const auto lacks_tiles = [&](const KernelSet& set) {
+    return for_small_weights && set.uses_tiles && !acquire_tiles();
+  };
   std::string name = isa;
   if (name.empty()) {
     const char* forced = std::getenv("LSTM_EXT_ISA");
-    if (forced == nullptr || *forced == '\0') return *runnable_kernel_sets().front();
-    name = forced;
+    if (forced != nullptr) name = forced;
   }
   std::string known;
   for (const KernelSet* set : runnable_kernel_sets()) {
-    if (name == set->name) return *set;
+    if (name.empty() && !lacks_tiles(*set)) return *set;
+    if (name == set->name) {
+      if (!lacks_tiles(*set)) return *set;
+      throw std::invalid_argument((isa.empty() ? "LSTM_EXT_ISA" : "isa") + std::string("='") +
+                                  name + "': the operating system denies this process its tiles");
+    }
     known += (known.empty() ? "" : ", ") + std::string(set->name);
   }
   throw std::invalid_argument((isa.empty() ? "LSTM_EXT_ISA" : "isa") + std::string("='") + name +

@@ -16,8 +16,9 @@ std::vector<std::string> built_isas();
 const std::vector<const KernelSet*>& runnable_kernel_sets();
 
 // The set of that name; "" means the one that LSTM_EXT_ISA names, or else the best.
-// Throws std::invalid_argument if it is unknown or does not run here.
-const KernelSet& find_kernel_set(const std::string& isa);
+// Throws std::invalid_argument if it is unknown or does not run here. For small weights it has what
+// its kernels need of the operating system.
+const KernelSet& find_kernel_set(const std::string& isa, bool for_small_weights = false);
 
 }  // namespace cpu
 }  // namespace lstm_ext
