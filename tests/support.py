@@ -268,3 +268,10 @@ def run(module: Any, problem: Problem, **options: Any) -> tuple[Array, ...]:
         *problem.arguments, initial_state=problem.initial_state, **options
     )
     return *results, *backward(*problem.upstream)[:6]
+
+
+def to_bfloat16(x: Array) -> Array:
+    """Round to nearest even, as float64; below the normal numbers to zero."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
+    return np.where(np.abs(x) < 2.0**-126, 0.0, rounded).astype(np.float64)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 import lstm_ext
 from lstm_ext import LSTM, Dense, Input, Sequential, functional, quantization_error
 from lstm_ext.streaming import Stream
-from lstm_ext.variants import Cell
-from support import Problem, make_problem
+from support import Problem, make_problem, to_bfloat16
 
 Array = NDArray[Any]
 
@@ -25,13 +24,6 @@ ISAS = lstm_ext.available_isas()
 FUSED = [isa for isa in ISAS if isa != "baseline"]
 FORMATS = ("bfloat16", "int8")
 SHAPES = [(1, 1, 1), (2, 3, 5), (1, 10, 20), (3, 17, 33), (7, 64, 64), (20, 130, 31), (2, 257, 129)]
-
-
-def to_bfloat16(x: Array) -> Array:
-    """Round to nearest even, as float64; below the normal numbers to zero."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
-    return np.where(np.abs(x) < 2.0**-126, 0.0, rounded).astype(np.float64)
 
 
 def to_int8(x: Array, axis: int) -> Array:
@@ -86,44 +78,6 @@ def test_each_step_is_that_of_rounded_weights_and_activations(
         np.testing.assert_allclose(np.stack([h, c]), expected, rtol=0, atol=tolerance)
         assert np.array_equal(output[:, -1], h)
         state = (h, c)
-
-
-def summed(a: Array, w: Array) -> Array:
-    """Add products of bfloat16 (K,) and (K, N) as csrc/cpu/kernel_set.hpp says: block sums.
-
-    The products are exact in float32, so a fused multiply-add rounds as a sum does.
-    """
-    products = (a[:, None] * w).astype(np.float32)
-    blocks = []
-    for block in range(0, len(a), 4096):
-        total = np.zeros(w.shape[1], np.float32)
-        for span in range(block, min(block + 4096, len(a)), 32):
-            end = min(span + 32, block + 4096)
-            even, odd = (
-                np.add.accumulate(products[first:end:2], axis=0, dtype=np.float32)[-1:].sum(axis=0)
-                for first in (span, span + 1)
-            )
-            total = total + (even + odd)
-        blocks.append(total)
-    return np.array(blocks)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("batch", [1, 2, 3, 5, 17, 40])
-@pytest.mark.parametrize("features", [1, 31, 64, 101, 4131])
-def test_bfloat16_is_summed_in_the_order_of_the_contract(
-    features: int, batch: int, isa: str
-) -> None:
-    problem = make_problem(batch, 1, features, 5)
-    linear = Cell(activation="linear", recurrent_activation="linear")
-    weights = functional.pack(*problem.weights, weights_dtype="bfloat16", isa=isa, cell=linear)
-    gates = np.concatenate(functional.lstm(problem.x, weights, return_gates=True)[3][:4], axis=-1)
-    assert problem.bias is not None
-    for row in range(batch):
-        z = problem.bias
-        for block in summed(to_bfloat16(problem.x[row, 0]), to_bfloat16(problem.kernel)):
-            z = z + block
-        assert np.array_equal(gates[row, 0], z)
 
 
 @pytest.mark.parametrize("weights_dtype", FORMATS)

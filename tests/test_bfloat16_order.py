@@ -1,0 +1,56 @@
+"""The order in which products of bfloat16 are added, which is that of AMX's tiles everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import lstm_ext
+from lstm_ext import functional
+from lstm_ext.variants import Cell
+from support import make_problem, to_bfloat16
+
+Array = NDArray[Any]
+
+ISAS = lstm_ext.available_isas()
+
+
+def summed(a: Array, w: Array) -> Array:
+    """Add products of bfloat16 (K,) and (K, N) as csrc/cpu/kernel_set.hpp says: block sums.
+
+    The products are exact in float32, so a fused multiply-add rounds as a sum does.
+    """
+    products = (a[:, None] * w).astype(np.float32)
+    blocks = []
+    for block in range(0, len(a), 4096):
+        total = np.zeros(w.shape[1], np.float32)
+        for span in range(block, min(block + 4096, len(a)), 32):
+            end = min(span + 32, block + 4096)
+            even, odd = (
+                np.add.accumulate(products[first:end:2], axis=0, dtype=np.float32)[-1:].sum(axis=0)
+                for first in (span, span + 1)
+            )
+            total = total + (even + odd)
+        blocks.append(total)
+    return np.array(blocks)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 17, 40])
+@pytest.mark.parametrize("features", [1, 31, 64, 101, 4131])
+def test_bfloat16_is_summed_in_the_order_of_the_contract(
+    features: int, batch: int, isa: str
+) -> None:
+    problem = make_problem(batch, 1, features, 5)
+    linear = Cell(activation="linear", recurrent_activation="linear")
+    weights = functional.pack(*problem.weights, weights_dtype="bfloat16", isa=isa, cell=linear)
+    gates = np.concatenate(functional.lstm(problem.x, weights, return_gates=True)[3][:4], axis=-1)
+    assert problem.bias is not None
+    for row in range(batch):
+        z = problem.bias
+        for block in summed(to_bfloat16(problem.x[row, 0]), to_bfloat16(problem.kernel)):
+            z = z + block
+        assert np.array_equal(gates[row, 0], z)
