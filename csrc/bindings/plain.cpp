@@ -1,9 +1,11 @@
 // Calls with whole sequences and no options, as layers make most of theirs: one native call each,
 // which allocates the results. Small ones take less time than checking all options of the operator
 // would. What does not fit is left to lstm_ext.functional, which finds words for it.
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _cpu, functional, initializers, random
+from .. import initializers, random
 from .._arrays import require_cpu
 from .._registry import check_unsupported, serialize
 from ..streaming import ModelStream, Stream
 from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
 from .lstm_device import OnDevice
-from .lstm_run import Called, Results, noise_seed, run, run_alone_vjp, run_vjp
+from .lstm_run import Called, Results, noise_seed, run, run_alone, run_alone_vjp, run_vjp
 from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 
@@ -267,15 +267,8 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
             weights = (self._packed or self._pack())[0]
             from_zeros = initial_state is self._state is None
             first = None if from_zeros else self._states(x, initial_state)
-            h0, c0 = (None, None) if first is None else first[0]
-            order, sequences = self.go_backwards, self.return_sequences
-            output, h, c = _cpu.lstm_plain(weights, x, h0, c0, order, sequences) or functional.lstm(
-                x,
-                weights,
-                initial_state=None if first is None else first[0],
-                go_backwards=order,
-                return_sequences=sequences,
-            )
+            state = None if first is None else first[0]
+            output, h, c = run_alone(weights, x, state, self.go_backwards, self.return_sequences)
             states = [(h, c)]
             gates: list[Any] = []
         else:

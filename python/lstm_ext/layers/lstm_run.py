@@ -25,6 +25,7 @@ __all__ = [
     "for_layer",
     "noise_seed",
     "run",
+    "run_alone",
     "run_alone_vjp",
     "run_vjp",
 ]
@@ -168,6 +169,24 @@ def run_vjp(packed: Packed, call: Call) -> tuple[Results, Backward]:
         return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
     return Results(x, states, []), backward
+
+
+def run_alone(
+    weights: functional.PackedWeights,
+    x: Array,
+    state: State | None,
+    go_backwards: bool,
+    return_sequences: bool,
+) -> tuple[Array, Array, Array]:
+    """Run one layer that is given nothing but x and perhaps a state; return output, h and c."""
+    h0, c0 = (None, None) if state is None else state
+    return _cpu.lstm_plain(weights, x, h0, c0, go_backwards, return_sequences) or functional.lstm(
+        x,
+        weights,
+        initial_state=state,
+        go_backwards=go_backwards,
+        return_sequences=return_sequences,
+    )
 
 
 def run_alone_vjp(
