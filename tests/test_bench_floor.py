@@ -81,10 +81,12 @@ def test_small_weights_have_a_floor_of_their_own() -> None:
     for weights_dtype, isa, factor in (
         ("bfloat16", "avx2", 1),
         ("bfloat16", "avx512_vnni", 1),
+        ("bfloat16", "avx512_bf16", 2),
         ("bfloat16", "avx512_amx", 16),
         ("int8", "neon", 1),
         ("int8", "avx2", 2),
         ("int8", "avx512_vnni", 4),
+        ("int8", "avx512_bf16", 4),
         ("int8", "avx512_amx", 32),
     ):
         least = floor_of(shape, weights_dtype=weights_dtype, isa=isa)

@@ -78,6 +78,7 @@ CpuFeatures detect() {
   features.avx512 = features.avx2 && saves_512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
                     bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
   features.avx512_vnni = features.avx512 && bit(leaf7.ecx, 11);
+  features.avx512_bf16 = features.avx512_vnni && leaf7.eax >= 1 && bit(cpuid(7, 1).eax, 5);
   const bool saves_tiles = (states & 0x60000) == 0x60000;
   features.avx512_amx = features.avx512_vnni && saves_tiles && bit(leaf7.edx, 22) &&
                         bit(leaf7.edx, 24) && bit(leaf7.edx, 25) && grants_tiles();

@@ -8,6 +8,7 @@ struct CpuFeatures {
   bool avx2;         // AVX2 and FMA, with the operating system saving the 256-bit registers
   bool avx512;       // F, BW, DQ and VL, with the operating system saving the 512-bit registers
   bool avx512_vnni;  // besides, VNNI
+  bool avx512_bf16;  // besides both, BF16
   bool avx512_amx;   // besides both, AMX with tiles of bfloat16 and int8, which must be acquired
   bool neon;         // every 64-bit ARM processor has it
 };

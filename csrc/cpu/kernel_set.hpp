@@ -16,7 +16,7 @@
 // state and sums have then too; or smaller, as Bfloat16 or Int8 beside float32 activations. For the
 // small formats an instruction set multiplies several k at once (a group) and wants activations in
 // a form of its own: `encode` makes that, and panels hold the values of a group side by side,
-// [k / group][column][k % group].
+// [k / group][column][k % group], where k counts in the order of `places`.
 //
 //   Bfloat16  weights and activations rounded to nearest even, NaN kept, numbers below 2^-126 taken
 //             for zero. Products are exact, sums are float32 and flush what is below 2^-126. A
@@ -188,6 +188,12 @@ struct AdamArgs {
   T keep;  // 1 - learning rate * weight decay
 };
 
+// Where four successive k stand in panels and in encoded rows.
+struct Places {
+  int8_t of[4];
+};
+constexpr Places kInOrder{{0, 1, 2, 3}};
+
 // Everything for a format whose values are the weights themselves, and what a forward pass needs
 // for a small one.
 template <class F>
@@ -196,6 +202,7 @@ struct KernelTable;
 template <class T>
 struct ValueKernels {
   static constexpr int group = 1, k_multiple = 1, offset = 0, rows_at_once = 1;
+  static constexpr Places places = kInOrder;
   int lanes;
   void (*gemm)(const GemmArgs<T>&);
   void (*step)(const StepArgs<T>&);
@@ -213,14 +220,18 @@ struct ValueKernels {
   void (*read_probe)(int64_t size, const T* data, T* sink);
 };
 
-template <class F>
-struct SmallKernels {
+struct SmallLayout {
   int lanes;
   int group;             // values of k that are multiplied at once
   int k_multiple;        // k is filled up with zeros to a multiple of it, in panels and in rows
   int activation_bytes;  // of an encoded value
   int offset;            // what is added to an encoded activation
   int rows_at_once;      // as many rows are multiplied in the time that float32 takes for one
+  Places places;         // in order, or k_multiple is a multiple of four
+};
+
+template <class F>
+struct SmallKernels : SmallLayout {
   void (*gemm)(const GemmArgs<F>&);
   void (*step)(const StepArgs<F>&);
   // x (k) -> out, filled up with zeros to k_multiple, and its scale (null for Bfloat16).

@@ -14,6 +14,9 @@ namespace avx512_amx {
 extern const SmallKernelTables kernels;
 }
 #endif
+namespace avx512_bf16 {
+extern const KernelTable<Bfloat16> kernels;
+}
 namespace avx512_vnni {
 extern const KernelTable<Int8> kernels;
 }
@@ -53,6 +56,16 @@ const KernelSet& avx512_with_vnni() {
   return set;
 }
 
+const KernelSet& avx512_with_bf16() {
+  static const KernelSet set = [] {
+    KernelSet with = avx512_with_vnni();
+    with.name = "avx512_bf16";
+    with.bf16 = avx512_bf16::kernels;
+    return with;
+  }();
+  return set;
+}
+
 #endif
 
 #ifdef LSTM_EXT_AMX_KERNELS
@@ -77,6 +90,7 @@ std::vector<Candidate> candidates() {
       {&avx512_with_amx(), cpu_features().avx512_amx},
 #endif
 #ifdef LSTM_EXT_X86_KERNELS
+      {&avx512_with_bf16(), cpu_features().avx512_bf16},
       {&avx512_with_vnni(), cpu_features().avx512_vnni},
       {&avx512::kernels, cpu_features().avx512},
       {&avx2::kernels, cpu_features().avx2},

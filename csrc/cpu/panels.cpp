@@ -59,14 +59,11 @@ int8_t to_int8(float value, float scale) {
 template <class F>
 GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row_stride, int64_t k,
                           int64_t hidden_size)
-    : group_(kernels.group),
-      padded_k_(round_up(k, kernels.k_multiple)),
-      lanes_(kernels.lanes),
-      offset_(kernels.offset) {
+    : kernels_(&kernels), padded_k_(round_up(k, kernels.k_multiple)) {
   constexpr int64_t kDepth = Format<F>::kDepthBlock;
-  const int64_t blocks = divide_up(hidden_size, lanes_);
-  block_size_ = padded_k_ * kNumGates * lanes_;
-  columns_ = blocks * kNumGates * lanes_;
+  const int64_t lanes = kernels.lanes, blocks = divide_up(hidden_size, lanes);
+  block_size_ = padded_k_ * kNumGates * lanes;
+  columns_ = blocks * kNumGates * lanes;
   weights_ = Buffer<Weight>(blocks * block_size_);
   if (std::is_same_v<F, Int8>) {
     column_scales_ = Buffer<float>(columns_);
@@ -75,8 +72,8 @@ GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row
   if constexpr (Format<F>::kEncodes) {
     for_parts(columns_, columns_ * k * kWorkPerElement, [&](const Range& columns) {
       for (int64_t column = columns.begin; column < columns.end; ++column) {
-        const int64_t lane = column % lanes_, gate = column / lanes_ % kNumGates;
-        const int64_t unit = column / (kNumGates * lanes_) * lanes_ + lane;
+        const int64_t lane = column % lanes, gate = column / lanes % kNumGates;
+        const int64_t unit = column / (kNumGates * lanes) * lanes + lane;
         const bool padding = unit >= hidden_size;
         pack_column(padding ? w : w + gate * hidden_size + unit, row_stride, padding ? 0 : k, k,
                     column);
@@ -94,19 +91,19 @@ template <class F>
 void GatePanels<F>::pack_rows(const T* w, int64_t row_stride, const Range& rows,
                               int64_t hidden_size) {
   constexpr int64_t kRun = 8;
-  const int64_t width = kNumGates * lanes_;
+  const int64_t lanes = kernels_->lanes, width = kNumGates * lanes;
   for (int64_t p0 = rows.begin; p0 < rows.end; p0 += kRun) {
-    for (int64_t unit = 0; unit < hidden_size; unit += lanes_) {
-      const int64_t units = std::min<int64_t>(lanes_, hidden_size - unit);
-      Weight* out = weights_.data() + unit / lanes_ * block_size_ + p0 * width;
+    for (int64_t unit = 0; unit < hidden_size; unit += lanes) {
+      const int64_t units = std::min<int64_t>(lanes, hidden_size - unit);
+      Weight* out = weights_.data() + unit / lanes * block_size_ + p0 * width;
       for (int64_t p = p0; p < std::min(p0 + kRun, rows.end); ++p) {
-        for (int64_t gate = 0; gate < kNumGates; ++gate, out += lanes_) {
+        for (int64_t gate = 0; gate < kNumGates; ++gate, out += lanes) {
           const T* const in = w + p * row_stride + gate * hidden_size + unit;
-          if (units == lanes_) {
+          if (units == lanes) {
             copy_vector(in, out, units);
           } else {
             std::copy(in, in + units, out);
-            std::fill(out + units, out + lanes_, Weight{0});
+            std::fill(out + units, out + lanes, Weight{0});
           }
         }
       }
@@ -118,10 +115,11 @@ void GatePanels<F>::pack_rows(const T* w, int64_t row_stride, const Range& rows,
 template <class F>
 void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64_t all_k,
                                 int64_t column) {
-  const int64_t width = kNumGates * lanes_;
-  Weight* const out = weights_.data() + column / width * block_size_ + column % width * group_;
+  const int64_t width = kNumGates * kernels_->lanes, group = kernels_->group;
+  Weight* const out = weights_.data() + column / width * block_size_ + column % width * group;
   const auto at = [&](int64_t p) -> Weight& {
-    return out[p / group_ * group_ * width + p % group_];
+    const int64_t place = p / 4 * 4 + kernels_->places.of[p % 4];
+    return out[place / group * group * width + place % group];
   };
   for (int64_t p = k; p < padded_k_; ++p) at(p) = 0;
   if constexpr (std::is_same_v<F, Bfloat16>) {
@@ -134,7 +132,7 @@ void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64
     for (int64_t k0 = 0; k0 < all_k; k0 += kDepth) {
       int32_t sum = 0;
       for (int64_t p = k0; p < std::min(k, k0 + kDepth); ++p) sum += at(p);
-      starts_.data()[k0 / kDepth * columns_ + column] = -offset_ * sum;
+      starts_.data()[k0 / kDepth * columns_ + column] = -kernels_->offset * sum;
     }
   }
 }
@@ -142,7 +140,7 @@ void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64
 template <class F>
 Scales<F> GatePanels<F>::scales(const float* rows, int64_t block) const {
   if constexpr (std::is_same_v<F, Int8>) {
-    const int64_t column = block * kNumGates * lanes_;
+    const int64_t column = block * kNumGates * kernels_->lanes;
     return {rows, {column_scales_.data() + column, starts_.data() + column, columns_}};
   } else {
     static_cast<void>(rows);

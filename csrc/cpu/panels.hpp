@@ -11,8 +11,8 @@
 namespace lstm_ext {
 namespace cpu {
 
-// w (k, 4H) as [block of lanes][k / group][gate][lane][k % group], zero where there is no k or no
-// unit. Owns its memory.
+// w (k, 4H) as [block of lanes][k / group][gate][lane][k % group], in the order of the kernels'
+// places, zero where there is no k or no unit. Owns its memory.
 template <class F>
 class GatePanels {
  public:
@@ -20,7 +20,7 @@ class GatePanels {
   using Weight = typename Format<F>::Weight;
 
   GatePanels() = default;
-  // Unit column stride, the given row stride.
+  // Unit column stride, the given row stride. The kernels outlive this.
   GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row_stride, int64_t k,
              int64_t hidden_size);
 
@@ -35,9 +35,8 @@ class GatePanels {
   void pack_rows(const T* w, int64_t row_stride, const Range& rows, int64_t hidden_size);
   void pack_column(const T* w, int64_t row_stride, int64_t k, int64_t all_k, int64_t column);
 
-  int group_ = 1;
+  const KernelTable<F>* kernels_ = nullptr;
   int64_t padded_k_ = 0;
-  int lanes_ = 0, offset_ = 0;
   int64_t block_size_ = 0, columns_ = 0;
   Buffer<Weight> weights_;
   Buffer<float> column_scales_;  // Int8 only, as the next: see Int8Columns

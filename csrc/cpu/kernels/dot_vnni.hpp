@@ -5,6 +5,7 @@ struct DotInt8 : Int8Sums {
   using Factor = I32;
   using Loaded = I32;
   static constexpr int kGroup = 4;
+  static constexpr int kVector = F32::kLanes * kGroup;
   static constexpr int kMultiple = kGroup;
   static constexpr bool kColumnsFirst = false;
   static constexpr int kFetches = kUnrolled;

@@ -9,12 +9,17 @@
 #include "lstm_cell.hpp"
 #include "lstm_variants.hpp"
 
+// Loops over registers are unrolled. One over k whose end is known is not: its turns would be
+// mixed, and need more registers than there are.
 #if defined(__clang__)
 #define LSTM_EXT_UNROLL _Pragma("unroll")
+#define LSTM_EXT_KEEP_LOOP _Pragma("nounroll")
 #elif defined(__GNUC__)
 #define LSTM_EXT_UNROLL _Pragma("GCC unroll 16")
+#define LSTM_EXT_KEEP_LOOP _Pragma("GCC unroll 1")
 #else
 #define LSTM_EXT_UNROLL
+#define LSTM_EXT_KEEP_LOOP
 #endif
 
 // What only few calls need stays out of the loops that all go through.

@@ -6,13 +6,14 @@
 //   Factor    an activation, or a group of them, broadcast
 //   Loaded    a vector of weights, or of groups of them
 //   kGroup    how many k lie side by side and are multiplied at once
+//   kVector   from a loaded vector of a panel to the next, in weights
 //   kMultiple what k is filled up to with zeros, in panels and in encoded activations
-//   kSpan     so many groups have sums of their own: see multiply_spans in small_weights.hpp; 0:
-//   not kTileRows the greatest height of a tile whose sums and factors the registers hold
+//   kSpan     so many groups have sums of their own: see multiply_spans in small_weights.hpp; or 0
+//   kTileRows the greatest height of a tile whose sums and factors the registers hold
 //   kColumnsFirst   which is loaded once a group, and which again and again: the rows' factors, or
 //             the panel's vectors
 //   kFetches  how many lines of the next panel are fetched in kUnrolled groups: as many as the
-//             multiply-adds of that time leave room for
+//             multiply-adds of that time leave room for, by tiles of kFetchVectors vectors
 //   kRegisterTiles  whether the processor's registers are tiles: see tiles_amx.hpp. Products of
 //             less than kLeastRows or kLeastDepth are then left to Little, for the same panels
 //   Mode      the state of the processor while it lives, for products of so many rows
@@ -36,11 +37,13 @@ struct Values {
   using Mode = UsualMode;
   static constexpr bool kRegisterTiles = false;
   static constexpr int kGroup = 1;
+  static constexpr int kVector = V::kLanes;
   static constexpr int kMultiple = 1;
   static constexpr int kSpan = 0;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
   static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = LSTM_EXT_TILE_ROWS < kPanelVectors ? 1 : kUnrolled;
+  static constexpr int kFetchVectors = kPanelVectors;
 
   static Sum start(const Scales<Format>&, int64_t, int64_t) { return V::broadcast(0); }
   static Factor broadcast(const Activation* a) { return V::broadcast(*a); }
@@ -78,7 +81,7 @@ template <class W, int R, int N, int P>
 LSTM_EXT_INLINE void multiply_group(typename W::Sum (&sum)[R][P * N],
                                     const typename W::Activation* a, int64_t row_stride,
                                     const typename W::Weight* panels, int64_t panel_size) {
-  constexpr int kVector = W::Vector::kLanes * W::kGroup;
+  constexpr int kVector = W::kVector;
   if constexpr (W::kColumnsFirst || P > 1) {
     typename W::Factor ar[R];
     LSTM_EXT_UNROLL
@@ -124,7 +127,7 @@ LSTM_EXT_INLINE void multiply(Tile<W, R, P * N>& tile, const typename W::Activat
                                       ahead);
   } else {
     constexpr int kLine = 64 / sizeof(typename W::Weight);
-    constexpr bool kFetchesAhead = R >= 3 && P == 1 && N == kPanelVectors;
+    constexpr bool kFetchesAhead = R >= 3 && P == 1 && N == W::kFetchVectors;
     typename W::Sum own[R][P * N];  // else compilers keep integer sums in memory
     LSTM_EXT_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -133,13 +136,15 @@ LSTM_EXT_INLINE void multiply(Tile<W, R, P * N>& tile, const typename W::Activat
     }
     const int64_t group_size = panel_width * W::kGroup;
     int64_t p = 0;
+    LSTM_EXT_KEEP_LOOP
     for (; p + kUnrolled <= groups; p += kUnrolled) {
       LSTM_EXT_UNROLL
       for (int u = 0; u < kUnrolled; ++u) {
         multiply_group<W, R, N, P>(own, a, row_stride, panels, panel_size);
         a += column_stride;
         panels += group_size;
-        if (kFetchesAhead && u < W::kFetches) {
+        LSTM_EXT_UNROLL
+        for (int fetch = u; kFetchesAhead && fetch < W::kFetches; fetch += kUnrolled) {
           LSTM_EXT_PREFETCH(ahead);
           ahead += kLine;
         }

@@ -56,51 +56,64 @@ void encode_int8(int64_t k, const float* x, unsigned char* out, float* scale) {
   for (int64_t i = k; i < padded_depth<W>(k); ++i) to[i] = 0;
 }
 
-// bfloat16 is the upper half of a float: a pair comes apart by a shift and a mask.
+// What the ways to multiply Bfloat16 share. Even and odd k have sums of their own within a span. An
+// instruction set says how it makes them, as if these were formats of their own: Even and Odd, one
+// after the other, or Both<parts> at once for one of so many parts of a panel's vectors. That is
+// all of them where both have no more than kBothSums sums, or a half; with 0 it is never done.
+// Floats is what it makes of the rows of a span first.
 struct Bfloat16Sums {
   using Format = Bfloat16;
   using Vector = F32;
   using Activation = float;
   using Weight = uint16_t;
+  using Sum = F32;
   struct Mode : FlushDenormals {
     explicit Mode(int64_t) {}
   };
   static constexpr bool kRegisterTiles = false;
   static constexpr int kGroup = 2;
+  static constexpr int kVector = F32::kLanes * kGroup;
   static constexpr int kMultiple = kGroup;
   static constexpr int kSpan = 0;
   static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
   static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = kUnrolled;
+  static constexpr int kFetchVectors = kPanelVectors;
   static constexpr int kOffset = 0;
+  static constexpr Places kPlaces = kInOrder;
+
+  static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
+  static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
 
-// Of each group the first value, or the second, as if they were a format of their own.
-template <bool kSecond>
-struct HalfOfBfloat16 : Bfloat16Sums {
+struct EvenAndOdd {
+  F32 even, odd;
+};
+
+// bfloat16 is the upper half of a float: a pair comes apart by a shift and a mask.
+template <bool kOdd>
+struct WidenedHalf : Bfloat16Sums {
   using Factor = F32;
   using Loaded = F32;
-  using Sum = F32;
-  static constexpr int kFetches = kSecond ? 0 : kUnrolled;
+  static constexpr int kFetches = kOdd ? 0 : kUnrolled;
 
   static Sum zero() { return F32::broadcast(0); }
-  static Factor broadcast(const Activation* a) { return F32::broadcast(a[kSecond]); }
+  static Factor broadcast(const Activation* a) { return F32::broadcast(a[kOdd]); }
   static Loaded load(const Weight* panel) {
     const BFloat16Pairs pairs = BFloat16Pairs::load(panel);
-    return kSecond ? pairs.second() : pairs.first();
+    return kOdd ? pairs.second() : pairs.first();
   }
   static Sum multiply_add(Factor a, Loaded b, Sum sum) { return fma(a, b, sum); }
 };
 
-// Both at once, where there are registers for two sums each.
-struct HalvesOfBfloat16 : Bfloat16Sums {
-  struct Pair {
-    F32 first, second;
-  };
-  using Factor = Pair;
-  using Loaded = Pair;
-  using Sum = Pair;
+template <int kParts>
+struct WidenedHalves : Bfloat16Sums {
+  using Factor = EvenAndOdd;
+  using Loaded = EvenAndOdd;
+  using Sum = EvenAndOdd;
+  static constexpr int kFetches = kUnrolled / kParts;
+  static constexpr int kFetchVectors = kPanelVectors / kParts;
 
   static Sum zero() { return {F32::broadcast(0), F32::broadcast(0)}; }
   static Factor broadcast(const Activation* a) {
@@ -111,29 +124,30 @@ struct HalvesOfBfloat16 : Bfloat16Sums {
     return {pairs.first(), pairs.second()};
   }
   static Sum multiply_add(const Factor& a, const Loaded& b, const Sum& sum) {
-    return {fma(a.first, b.first, sum.first), fma(a.second, b.second, sum.second)};
+    return {fma(a.even, b.even, sum.even), fma(a.odd, b.odd, sum.odd)};
   }
 };
 
 struct WidenedBfloat16 : Bfloat16Sums {
-  using Sum = F32;
+  using Even = WidenedHalf<false>;
+  using Odd = WidenedHalf<true>;
+  template <int kParts>
+  using Both = WidenedHalves<kParts>;
   static constexpr int kSpan = 16;
+  static constexpr int kBothSums = kTileRows > 3 ? 16 : 0;
 
-  // Rows of a span as floats: they are that already.
+  // They are floats already.
   template <int R>
   struct Floats {
     const float* rows;
     int64_t row_stride;
     Floats(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
   };
-
-  static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
-  static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
 
-// Sums of one span, R rows by N vectors, as W multiplies it.
+// Sums of one span, R rows by N vectors, as W multiplies it. `groups` counts pairs.
 template <class W, int R, int N, int P>
-LSTM_EXT_INLINE Tile<W, R, P * N> multiply_span(const float* a, int64_t row_stride,
+LSTM_EXT_INLINE Tile<W, R, P * N> multiply_span(const typename W::Activation* a, int64_t row_stride,
                                                 const typename W::Weight* panels,
                                                 int64_t panel_width, int64_t panel_size,
                                                 int64_t groups, const typename W::Weight* ahead) {
@@ -143,48 +157,81 @@ LSTM_EXT_INLINE Tile<W, R, P * N> multiply_span(const float* a, int64_t row_stri
     LSTM_EXT_UNROLL
     for (int j = 0; j < P * N; ++j) tile.sum[r][j] = W::zero();
   }
-  multiply<W, R, N, P>(tile, a, row_stride, W::kGroup, panels, panel_width, panel_size, groups,
-                       ahead);
+  multiply<W, R, N, P>(tile, a, row_stride, W::kGroup, panels, panel_width, panel_size,
+                       groups * Bfloat16Sums::kGroup / W::kGroup, ahead);
   return tile;
 }
 
-// As `multiply`, where first and second values have sums of their own that meet after each span.
+// For how many vectors of a panel both sums of R rows are made at once: all or half of them, or 0
+// where W makes one sum after the other.
+template <class W, int R, int N, int P>
+constexpr int vectors_with_both() {
+  if (2 * R * P * N <= W::kBothSums) return N;
+  return W::kBothSums > 0 && P == 1 && N == kPanelVectors ? N / 2 : 0;
+}
+
+// tile += one span of `groups`, or of kSpan where it is full, which compilers then know.
+template <class W, bool kFull, int R, int N, int P>
+LSTM_EXT_INLINE void add_span(Tile<W, R, P * N>& tile, const typename W::Activation* a,
+                              int64_t row_stride, const typename W::Weight* panels,
+                              int64_t panel_width, int64_t panel_size, int64_t groups,
+                              const typename W::Weight* ahead) {
+  const int64_t span = kFull ? W::kSpan : groups;
+  // A span that is not full ends with products of zeros, which make -0 to 0.
+  const auto sum_of = [](F32 even, F32 odd) {
+    const F32 zero = F32::broadcast(0);
+    return kFull ? even + odd : (even + zero) + (odd + zero);
+  };
+  const typename W::template Floats<R> own(a, row_stride);
+  constexpr int kBoth = vectors_with_both<W, R, N, P>(), kLine = 64 / sizeof(typename W::Weight);
+  if constexpr (kBoth > 0) {
+    using Both = typename W::template Both<N / kBoth>;
+    LSTM_EXT_UNROLL
+    for (int first = 0; first < N; first += kBoth) {
+      const auto both = multiply_span<Both, R, kBoth, P>(
+          own.rows, own.row_stride, panels + first * W::kVector, panel_width, panel_size, span,
+          ahead + first * kLine * span / N);
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        LSTM_EXT_UNROLL
+        for (int j = 0; j < P * kBoth; ++j) {
+          F32& sum = tile.sum[r][first + j];
+          sum = sum + sum_of(both.sum[r][j].even, both.sum[r][j].odd);
+        }
+      }
+    }
+  } else {
+    const auto even = multiply_span<typename W::Even, R, N, P>(
+        own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
+    const auto odd = multiply_span<typename W::Odd, R, N, P>(own.rows, own.row_stride, panels,
+                                                             panel_width, panel_size, span, ahead);
+    LSTM_EXT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      LSTM_EXT_UNROLL
+      for (int j = 0; j < P * N; ++j) {
+        tile.sum[r][j] = tile.sum[r][j] + sum_of(even.sum[r][j], odd.sum[r][j]);
+      }
+    }
+  }
+}
+
+// As `multiply`, where even and odd k have sums of their own that meet after each span.
 template <class W, int R, int N, int P>
 LSTM_EXT_INLINE void multiply_spans(Tile<W, R, P * N>& tile, const typename W::Activation* a,
                                     int64_t row_stride, const typename W::Weight* panels,
                                     int64_t panel_width, int64_t panel_size, int64_t groups,
                                     const typename W::Weight* ahead) {
-  for (int64_t g = 0; g < groups; g += W::kSpan) {
-    const int64_t span = min64(groups - g, W::kSpan);
-    // A span that is not full ends with products of zeros, which make -0 to 0.
-    const auto sum_of = [&](F32 first, F32 second) {
-      const F32 zero = F32::broadcast(0);
-      return span < W::kSpan ? (first + zero) + (second + zero) : first + second;
-    };
-    const typename W::template Floats<R> own(a, row_stride);
-    if constexpr (R == 1 && W::kTileRows > 3) {
-      const auto both = multiply_span<HalvesOfBfloat16, R, N, P>(
-          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
-      LSTM_EXT_UNROLL
-      for (int j = 0; j < P * N; ++j) {
-        tile.sum[0][j] = tile.sum[0][j] + sum_of(both.sum[0][j].first, both.sum[0][j].second);
-      }
-    } else {
-      const auto first = multiply_span<HalfOfBfloat16<false>, R, N, P>(
-          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
-      const auto second = multiply_span<HalfOfBfloat16<true>, R, N, P>(
-          own.rows, own.row_stride, panels, panel_width, panel_size, span, ahead);
-      LSTM_EXT_UNROLL
-      for (int r = 0; r < R; ++r) {
-        LSTM_EXT_UNROLL
-        for (int j = 0; j < P * N; ++j) {
-          tile.sum[r][j] = tile.sum[r][j] + sum_of(first.sum[r][j], second.sum[r][j]);
-        }
-      }
-    }
-    a += span * W::kGroup;
-    panels += span * panel_width * W::kGroup;
-    ahead += span * (64 / static_cast<int>(sizeof *ahead));
+  constexpr int64_t kSpan = W::kSpan, kLine = 64 / sizeof(typename W::Weight);
+  int64_t g = 0;
+  for (; g + kSpan <= groups; g += kSpan) {
+    add_span<W, true, R, N, P>(tile, a, row_stride, panels, panel_width, panel_size, kSpan, ahead);
+    a += kSpan * W::kGroup;
+    panels += kSpan * panel_width * W::kGroup;
+    ahead += kSpan * kLine;
+  }
+  if (g < groups) {
+    add_span<W, false, R, N, P>(tile, a, row_stride, panels, panel_width, panel_size, groups - g,
+                                ahead);
   }
 }
 
@@ -199,6 +246,8 @@ struct Int8Sums {
   static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
   static constexpr int kSpan = 0;
+  static constexpr int kFetchVectors = kPanelVectors;
+  static constexpr Places kPlaces = kInOrder;
 
   static Sum start(const Scales<Format>& scales, int64_t k0, int64_t column) {
     const Int8Columns& columns = scales.columns;
@@ -217,11 +266,13 @@ struct WidenedInt8 : Int8Sums {
   using Factor = I32;
   using Loaded = I32;
   static constexpr int kGroup = 2;
+  static constexpr int kVector = F32::kLanes * kGroup;
   static constexpr int kMultiple = kGroup;
   // 12 sums, 3 factors, the weights and a product would be one more than 16 registers.
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
   static constexpr bool kColumnsFirst = true;
   static constexpr int kFetches = kUnrolled;
+  static constexpr int kFetchVectors = kPanelVectors;
   static constexpr int kOffset = 0;
 
   static Factor broadcast(const Activation* a) { return I32::broadcast_pair(a); }
@@ -230,13 +281,19 @@ struct WidenedInt8 : Int8Sums {
 };
 
 template <class W>
-constexpr KernelTable<Bfloat16> make_bfloat16_table() {
-  return {{F32::kLanes, W::kGroup, W::kMultiple, sizeof(typename W::Activation), W::kOffset,
-           W::kRowsAtOnce, &gemm<W>, &step<W>, &encode_bfloat16<W>}};
+constexpr SmallLayout make_layout() {
+  return {F32::kLanes, W::kGroup,      W::kMultiple, sizeof(typename W::Activation),
+          W::kOffset,  W::kRowsAtOnce, W::kPlaces};
+}
+
+template <class W>
+constexpr KernelTable<Bfloat16> make_bfloat16_table(void (*encode)(int64_t, const float*,
+                                                                   unsigned char*,
+                                                                   float*) = &encode_bfloat16<W>) {
+  return {{make_layout<W>(), &gemm<W>, &step<W>, encode}};
 }
 
 template <class W>
 constexpr KernelTable<Int8> make_int8_table() {
-  return {{F32::kLanes, W::kGroup, W::kMultiple, sizeof(typename W::Activation), W::kOffset,
-           W::kRowsAtOnce, &gemm<W>, &step<W>, &encode_int8<W>}};
+  return {{make_layout<W>(), &gemm<W>, &step<W>, &encode_int8<W>}};
 }

@@ -71,7 +71,6 @@ struct LittleInt8 : DotInt8 {
 
 struct TiledBfloat16 : Bfloat16Sums {
   using Activation = uint16_t;
-  using Sum = F32;
   using Number = float;
   using Little = LittleBfloat16;
   struct Mode : FlushDenormals, TileRegisters {
@@ -85,7 +84,6 @@ struct TiledBfloat16 : Bfloat16Sums {
   static Sum sum(const Number* sums, const Scales<Format>&, int64_t, int64_t) {
     return F32::load(sums);
   }
-  static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
 };
 
 struct TiledInt8 : Int8Sums {

@@ -83,16 +83,16 @@ def rate_over_fma(weights_dtype: str, isa: str) -> float:
     """Return how many multiply-adds with such weights take the place of one in float32.
 
     A vector has twice as many lanes of float32 as of float64. AMX multiplies tiles of 16 rows at
-    the rate of 16 (bfloat16) or 32 (int8) vector instructions. The dot instruction for int8 adds
-    four products to a lane of 32 bits. Without them bfloat16 is widened to float32, and int8 to 16
-    bits, of which x86 multiplies two in a lane and NEON one.
+    the rate of 16 (bfloat16) or 32 (int8) vector instructions. Dot instructions add two products
+    (bfloat16) or four (int8) to a lane of 32 bits. Without them bfloat16 is widened to float32, and
+    int8 to 16 bits, of which x86 multiplies two in a lane and NEON one.
     """
     if weights_dtype == "float64":
         return 0.5
     if weights_dtype == "bfloat16":
-        return 16 if isa == "avx512_amx" else 1
+        return {"avx512_amx": 16, "avx512_bf16": 2}.get(isa, 1)
     if weights_dtype == "int8":
-        return {"avx512_amx": 32, "avx512_vnni": 4, "neon": 1}.get(isa, 2)
+        return {"avx512_amx": 32, "avx512_bf16": 4, "avx512_vnni": 4, "neon": 1}.get(isa, 2)
     return 1
 
 
