@@ -189,23 +189,28 @@ for num_threads in (2, 3, 2, 3, None):
 def test_streams_that_share_a_step_give_the_bits_of_a_call(
     num_threads: int, weights_dtype: str | None
 ) -> None:
-    """Threads take blocks of units as they come, in another order in every second step."""
+    """Threads take blocks of units as they come, in another order in every second step.
+
+    A stream begins with 32 steps of one thread and then tries as many of a team.
+    """
     problem = make_problem(3, 7, 300, 520)
     weights = functional.pack(*problem.weights, weights_dtype=weights_dtype)
     expected = functional.lstm(problem.x, weights, num_threads=1)[0]
 
-    def steps() -> Array:
-        stream = _cpu.Stream(weights, 3)
-        outputs = [stream.step(np.ascontiguousarray(problem.x[:, t])) for t in range(7)]
-        return np.stack(outputs, axis=1)
+    def steps() -> list[Array]:
+        stream, outputs = _cpu.Stream(weights, 3), []
+        for _ in range(64 // 7):
+            stream.reset()
+            made = [stream.step(np.ascontiguousarray(problem.x[:, t])) for t in range(7)]
+            outputs.append(np.stack(made, axis=1))
+        return outputs
 
     for count in (1, 2, 3, 20):
         config.set_num_threads(count)
-        for _ in range(10):
-            assert np.array_equal(steps(), expected)
+        assert all(np.array_equal(outputs, expected) for outputs in steps())
         with ThreadPoolExecutor(3) as callers:
-            for outputs in callers.map(lambda _: steps(), range(6)):
-                assert np.array_equal(outputs, expected)
+            for made in callers.map(lambda _: steps(), range(6)):
+                assert all(np.array_equal(outputs, expected) for outputs in made)
 
 
 def test_no_thread_spins_after_a_call() -> None:

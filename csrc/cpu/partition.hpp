@@ -23,7 +23,8 @@ inline Range split(int64_t n, int64_t parts, int64_t index) {
 // more than it saves.
 constexpr int64_t kMinWorkPerThread = 1 << 20;
 
-// The same where a thread that wakes late is not waited for, and finds less to do.
+// The same where a thread that wakes late is not waited for, and finds less to do: from here on it
+// may save something.
 constexpr int64_t kMinWorkPerLateThread = 3 << 16;
 
 // Calls below it take well under a millisecond on one core.

@@ -1,6 +1,7 @@
 #include "cpu/stream.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "cpu/layer_norm.hpp"
@@ -88,9 +89,22 @@ void Stream<F>::step(const T* x, int64_t x_row_stride, T* output, int num_thread
 }
 
 template <class F>
-void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) const {
+void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) {
+  using Clock = std::chrono::steady_clock;
+  const int64_t work = multiply_adds(weights_->shape(batch_size_, 1));
+  const bool is_worth_a_team = threads_worth(work, kMinWorkPerLateThread) > 1;
+  const bool times = is_worth_a_team && trial_.tries();
+  const Clock::time_point start = times ? Clock::now() : Clock::time_point{};
+  {
+    Team team(work, is_worth_a_team && trial_.by_team() ? num_threads : 1, kMinWorkPerLateThread);
+    run_blocks(args, team);
+  }
+  if (is_worth_a_team) trial_.done(times ? (Clock::now() - start).count() : 0);
+}
+
+template <class F>
+void Stream<F>::run_blocks(const StepArgs<F>& args, Team& team) const {
   const PackedWeights<F>& w = *weights_;
-  Team team(multiply_adds(w.shape(batch_size_, 1)), num_threads, kMinWorkPerLateThread);
   const auto run = [&](int64_t begin, int64_t end) {
     StepArgs<F> own = args;
     own.block_begin = begin;

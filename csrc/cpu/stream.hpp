@@ -7,9 +7,12 @@
 #include "cpu/buffer.hpp"
 #include "cpu/encoded.hpp"
 #include "cpu/packed_weights.hpp"
+#include "cpu/trial.hpp"
 
 namespace lstm_ext {
 namespace cpu {
+
+class Team;
 
 // Everything a step needs is allocated by the constructor. A step gives the bits that lstm_forward
 // gives for it within a sequence. Not for use by several threads at once.
@@ -42,7 +45,8 @@ class Stream {
   const Area& h() const { return h_[current_]; }
   const Area& next_h() const { return h_[1 - current_]; }
   Rows<F> rows(const T* x, int64_t row_stride, EncodedRows<F>& encoded) const;
-  void run_cells(const StepArgs<F>& args, int num_threads) const;
+  void run_cells(const StepArgs<F>& args, int num_threads);
+  void run_blocks(const StepArgs<F>& args, Team& team) const;
   void run_norm_cells(const StepArgs<F>& args) const;
   void finish(T* output) const;
 
@@ -56,6 +60,7 @@ class Stream {
   T* totals_;  // a row for each row of the batch and block: threads work on different blocks
   T* norm_;    // with layer normalisation: both products, and a row's scratch
   EncodedRows<F> encoded_x_, encoded_h_;
+  Trial trial_;  // of a team for a step, if it is worth one
   Buffer<unsigned char> encoded_memory_;
 };
 
