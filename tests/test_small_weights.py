@@ -26,18 +26,28 @@ FORMATS = ("bfloat16", "int8")
 SHAPES = [(1, 1, 1), (2, 3, 5), (1, 10, 20), (3, 17, 33), (7, 64, 64), (20, 130, 31), (2, 257, 129)]
 
 
-def to_int8(x: Array, axis: int) -> Array:
-    """Round to whole multiples of the largest magnitude along an axis over 127, as float64."""
+def weights_to_int8(w: Array) -> Array:
+    """Round to whole multiples of each column's largest magnitude over 127, as float64."""
+    w = np.ascontiguousarray(w, np.float32)
+    scale = np.abs(w).max(axis=0, keepdims=True) / np.float32(127)
+    return np.rint(w / np.where(scale > 0, scale, 1)).astype(np.float64) * scale
+
+
+def rows_to_int8(x: Array) -> Array:
+    """Round to 256 values from each row's least to its greatest, 0 among them, as float64."""
     x = np.ascontiguousarray(x, np.float32)
-    largest = np.abs(x).max(axis=axis, keepdims=True)
-    scale = largest / np.float32(127)
-    factor = np.float32(127) / np.where(largest > 0, largest, np.float32(1))
-    whole = np.rint(x / np.where(scale > 0, scale, 1)) if axis == 0 else np.rint(x * factor)
-    return whole.astype(np.float64) * scale
+    low = np.minimum(x.min(axis=1, keepdims=True), 0)
+    high = np.maximum(x.max(axis=1, keepdims=True), 0)
+    scale = high / np.float32(255) - low / np.float32(255)
+    factor = np.float32(1) / np.where(scale > 0, scale, np.float32(1))
+    zero = -np.rint(low * factor).astype(np.float64)
+    return (np.minimum(np.rint(x * factor + zero), 255) - zero) * scale
 
 
 def rounded(x: Array, weights_dtype: str, axis: int) -> Array:
-    return to_bfloat16(x) if weights_dtype == "bfloat16" else to_int8(x, axis)
+    if weights_dtype == "bfloat16":
+        return to_bfloat16(x)
+    return weights_to_int8(x) if axis == 0 else rows_to_int8(x)
 
 
 def exact_step(problem: Problem, x: Array, h: Array, c: Array, weights_dtype: str) -> Array:

@@ -14,7 +14,7 @@ template <class F>
 struct Rows {
   const typename Format<F>::Activation* data;
   int64_t row_stride, column_stride;
-  const float* scales;  // of the rows; null but for Int8
+  const Int8Row* scales;  // of the rows; null but for Int8
 };
 
 // Room for encoded rows of k values: nothing for the formats that need no encoding. The memory is
@@ -34,11 +34,12 @@ class EncodedRows {
   }
 
   int64_t bytes() const {
-    return Scratch::bytes_for<float>(rows_) + Scratch::bytes_for<unsigned char>(rows_ * row_bytes_);
+    return Scratch::bytes_for<Int8Row>(rows_) +
+           Scratch::bytes_for<unsigned char>(rows_ * row_bytes_);
   }
   void place(unsigned char* memory) {
-    scales_ = reinterpret_cast<float*>(memory);
-    data_ = memory + Scratch::bytes_for<float>(rows_);
+    scales_ = reinterpret_cast<Int8Row*>(memory);
+    data_ = memory + Scratch::bytes_for<Int8Row>(rows_);
   }
 
   // x (k) becomes row `row`.
@@ -52,7 +53,7 @@ class EncodedRows {
  private:
   const KernelTable<F>* kernels_ = nullptr;
   int64_t rows_ = 0, k_ = 0, row_bytes_ = 0, group_bytes_ = 0;
-  float* scales_ = nullptr;
+  Int8Row* scales_ = nullptr;
   unsigned char* data_ = nullptr;
 };
 

@@ -23,9 +23,11 @@
 //             block is cut into spans of 32 k: those of even and those of odd k are summed apart,
 //             in their order from zero, and the sum of both is added to the block's. All of this is
 //             what a bfloat16 product of AMX tiles does.
-//   Int8      weights are scale * q, |q| <= 127, with a scale for each column (unit and gate), and
-//             so are activations, with a scale for each row and operand: the largest magnitude
-//             over 127. Sums are exact integers; a row or column with a NaN or infinity has the
+//   Int8      weights are scale * q, |q| <= 127, with a scale for each column (unit and gate).
+//             Activations are scale * (q + z), -128 <= q <= 127, with a scale and a whole z for
+//             each row and operand, such that they reach from the least of the row, or 0, to its
+//             greatest, or 0, and 0 is among them. Sums of products of q are exact integers; what z
+//             adds to them is added in float32. A row or column with a NaN or infinity has the
 //             scale NaN, so everything that comes of it is NaN.
 #pragma once
 
@@ -68,12 +70,19 @@ struct Format<Int8> {
   static constexpr bool kEncodes = true;
 };
 
-// Of the weights: for each column its scale, and for each block of k and column what its integer
-// sum starts from, since some instruction sets add an offset to the activations.
+// Of the weights: for each column its scale, and for each block of k and column the sum of its
+// weights (float32, scaled), and what the integer sum of its products starts from, since some
+// instruction sets add an offset to the activations.
 struct Int8Columns {
   const float* scales;   // (columns)
-  const int32_t* start;  // (blocks of k, columns)
+  const float* sums;     // (blocks of k, columns)
+  const int32_t* start;  // as sums
   int64_t columns;
+};
+
+// Of a row of activations.
+struct Int8Row {
+  float scale, zero;  // zero: scale * z
 };
 
 // What a product needs besides values: nothing but for Int8.
@@ -81,7 +90,7 @@ template <class F>
 struct Scales {};
 template <>
 struct Scales<Int8> {
-  const float* rows;  // of a
+  const Int8Row* rows;  // of a
   Int8Columns columns;
 };
 
@@ -230,12 +239,14 @@ struct SmallLayout {
   Places places;         // in order, or k_multiple is a multiple of four
 };
 
+// x (k) -> out, filled up with zeros to k_multiple, and what it means (null for Bfloat16).
+using Encode = void (*)(int64_t k, const float* x, unsigned char* out, Int8Row* row);
+
 template <class F>
 struct SmallKernels : SmallLayout {
   void (*gemm)(const GemmArgs<F>&);
   void (*step)(const StepArgs<F>&);
-  // x (k) -> out, filled up with zeros to k_multiple, and its scale (null for Bfloat16).
-  void (*encode)(int64_t k, const float* x, unsigned char* out, float* scale);
+  Encode encode;
 };
 
 template <>

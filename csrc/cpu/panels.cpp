@@ -67,6 +67,7 @@ GatePanels<F>::GatePanels(const KernelTable<F>& kernels, const T* w, int64_t row
   weights_ = Buffer<Weight>(blocks * block_size_);
   if (std::is_same_v<F, Int8>) {
     column_scales_ = Buffer<float>(columns_);
+    column_sums_ = Buffer<float>(divide_up(k, kDepth) * columns_);
     starts_ = Buffer<int32_t>(divide_up(k, kDepth) * columns_);
   }
   if constexpr (Format<F>::kEncodes) {
@@ -132,16 +133,20 @@ void GatePanels<F>::pack_column(const T* w, int64_t row_stride, int64_t k, int64
     for (int64_t k0 = 0; k0 < all_k; k0 += kDepth) {
       int32_t sum = 0;
       for (int64_t p = k0; p < std::min(k, k0 + kDepth); ++p) sum += at(p);
-      starts_.data()[k0 / kDepth * columns_ + column] = -kernels_->offset * sum;
+      const int64_t place = k0 / kDepth * columns_ + column;
+      column_sums_.data()[place] = static_cast<float>(sum) * scale;
+      starts_.data()[place] = -kernels_->offset * sum;
     }
   }
 }
 
 template <class F>
-Scales<F> GatePanels<F>::scales(const float* rows, int64_t block) const {
+Scales<F> GatePanels<F>::scales(const Int8Row* rows, int64_t block) const {
   if constexpr (std::is_same_v<F, Int8>) {
     const int64_t column = block * kNumGates * kernels_->lanes;
-    return {rows, {column_scales_.data() + column, starts_.data() + column, columns_}};
+    return {rows,
+            {column_scales_.data() + column, column_sums_.data() + column, starts_.data() + column,
+             columns_}};
   } else {
     static_cast<void>(rows);
     static_cast<void>(block);

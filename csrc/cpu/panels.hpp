@@ -28,8 +28,8 @@ class GatePanels {
   const Weight* block(int64_t block) const { return data() + block * block_size_; }
   int64_t bytes() const { return weights_.size() * int64_t{sizeof(Weight)}; }
 
-  // For rows of activations with these scales, and columns from this block on.
-  Scales<F> scales(const float* rows, int64_t block) const;
+  // For these rows of activations, and columns from this block on.
+  Scales<F> scales(const Int8Row* rows, int64_t block) const;
 
  private:
   void pack_rows(const T* w, int64_t row_stride, const Range& rows, int64_t hidden_size);
@@ -39,7 +39,7 @@ class GatePanels {
   int64_t padded_k_ = 0;
   int64_t block_size_ = 0, columns_ = 0;
   Buffer<Weight> weights_;
-  Buffer<float> column_scales_;  // Int8 only, as the next: see Int8Columns
+  Buffer<float> column_scales_, column_sums_;  // Int8 only, as the next: see Int8Columns
   Buffer<int32_t> starts_;
 };
 

@@ -69,7 +69,7 @@ struct DotBfloat16 : Bfloat16Sums {
     Floats(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
   };
 
-  static void encode(int64_t k, const float* x, unsigned char* out, float*) {
+  static void encode(int64_t k, const float* x, unsigned char* out, Int8Row*) {
     auto* const to = reinterpret_cast<Activation*>(out);
     const int64_t padded = padded_depth<DotBfloat16>(k);
     const auto first = [](int64_t n) { return static_cast<__mmask32>((uint64_t{1} << n) - 1); };

@@ -17,8 +17,8 @@
 //   kRegisterTiles  whether the processor's registers are tiles: see tiles_amx.hpp. Products of
 //             less than kLeastRows or kLeastDepth are then left to Little, for the same panels
 //   Mode      the state of the processor while it lives, for products of so many rows
-//   start     what a sum begins with, for the columns from `column` on
-//   total     a finished sum as values
+//   start     what a sum over k from k0 on begins with, for the columns from `column` on
+//   total     such a sum, finished, as values
 constexpr int kUnrolled = 2;  // so many groups of k in a pass of the innermost loop
 
 struct UsualMode {
@@ -49,7 +49,7 @@ struct Values {
   static Factor broadcast(const Activation* a) { return V::broadcast(*a); }
   static Loaded load(const Weight* panel) { return V::load(panel); }
   static Sum multiply_add(Factor a, Loaded b, Sum sum) { return fma(a, b, sum); }
-  static V total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
+  static V total(Sum sum, const Scales<Format>&, int64_t, int64_t, int64_t) { return sum; }
 };
 
 inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -209,7 +209,7 @@ LSTM_EXT_INLINE void finish_gemm_tile(const GemmArgs<typename W::Format>& g, int
     for (int j = 0; j < P * N; ++j) {
       const int offset = j * V::kLanes;
       const T* start = from_c ? c + offset : g.bias ? g.bias + column + offset : nullptr;
-      V total = W::total(tile.sum[r][j], g.scales, row + r, column + offset);
+      V total = W::total(tile.sum[r][j], g.scales, k0, row + r, column + offset);
       if (start) total = load_first<V>(start, columns - offset) + total;
       store_first(total, c + offset, columns - offset);
     }

@@ -26,32 +26,44 @@ inline void store_bfloat16(uint32_t bits, float* to) { *to = float_of(bits); }
 inline void store_bfloat16(uint32_t bits, uint16_t* to) { *to = static_cast<uint16_t>(bits >> 16); }
 
 template <class W>
-void encode_bfloat16(int64_t k, const float* x, unsigned char* out, float*) {
+void encode_bfloat16(int64_t k, const float* x, unsigned char* out, Int8Row*) {
   auto* to = reinterpret_cast<typename W::Activation*>(out);
   for (int64_t i = 0; i < k; ++i) store_bfloat16(round_to_bfloat16(bits_of(x[i])), to + i);
   for (int64_t i = k; i < padded_depth<W>(k); ++i) to[i] = 0;
 }
 
 template <class W>
-void encode_int8(int64_t k, const float* x, unsigned char* out, float* scale) {
+void encode_int8(int64_t k, const float* x, unsigned char* out, Int8Row* row) {
   auto* to = reinterpret_cast<typename W::Activation*>(out);
-  int32_t largest = 0;  // magnitudes compare like their bits; NaN and infinity are the largest
+  // The largest numbers of either sign, whose magnitudes compare like their bits: NaN and infinity
+  // are the largest.
+  int32_t high_bits = 0, low_bits = 0;
   for (int64_t i = 0; i < k; ++i) {
-    const auto magnitude = static_cast<int32_t>(bits_of(x[i]) & 0x7fffffffu);
-    largest = magnitude > largest ? magnitude : largest;
+    const auto bits = static_cast<int32_t>(bits_of(x[i]));
+    const auto negated = static_cast<int32_t>(bits_of(x[i]) ^ 0x80000000u);
+    high_bits = bits > high_bits ? bits : high_bits;
+    low_bits = negated > low_bits ? negated : low_bits;
   }
-  const float magnitude = float_of(static_cast<uint32_t>(largest));
-  constexpr float kSmallest = 0x1p-100f;  // below, the factor would overflow
-  const bool finite = largest < 0x7f800000;
-  const float factor = finite && magnitude >= kSmallest ? 127.0f / magnitude : 0.0f;
-  *scale = !finite ? float_of(0x7fc00000u) : magnitude >= kSmallest ? magnitude / 127.0f : 0.0f;
-  // Adding 1.5 * 2^23 leaves the nearest whole number, ties to even, in the low bits.
+  const float high = float_of(static_cast<uint32_t>(high_bits));
+  const float low = float_of(static_cast<uint32_t>(low_bits));  // the least is -low
+  const float scale = high / 255.0f + low / 255.0f;
+  constexpr int32_t kInfinity = 0x7f800000;
+  constexpr float kSmallest = 0x1p-107f;  // below, the factor would overflow
+  const bool finite = high_bits < kInfinity && low_bits < kInfinity;
+  const float factor = finite && scale >= kSmallest ? 1.0f / scale : 0.0f;
+  // Adding 1.5 * 2^23 leaves the nearest whole number, ties to even, in the low bits. That of
+  // numbers that are not finite means nothing.
   constexpr float kRound = 12582912.0f;
   constexpr uint32_t kRoundBits = 0x4b400000u;
+  const float zero = finite ? (low * factor + kRound) - kRound : 0.0f;  // stands for 0, of 0 to 255
+  row->scale = !finite ? float_of(0x7fc00000u) : scale >= kSmallest ? scale : 0.0f;
+  row->zero = (128.0f - zero) * row->scale;
+  const float from_zero = kRound + zero;
   for (int64_t i = 0; i < k; ++i) {
-    const float product = finite ? x[i] * factor : 0.0f;
-    to[i] = static_cast<typename W::Activation>(bits_of(product + kRound) - kRoundBits +
-                                                static_cast<uint32_t>(W::kOffset));
+    const auto bits = static_cast<int32_t>(bits_of(x[i] * factor + from_zero));
+    constexpr auto kLargest = static_cast<int32_t>(kRoundBits + 255);  // 256 may come of rounding
+    const auto within = static_cast<uint32_t>(bits < kLargest ? bits : kLargest);
+    to[i] = static_cast<typename W::Activation>(within + static_cast<uint32_t>(W::kOffset - 128));
   }
   for (int64_t i = k; i < padded_depth<W>(k); ++i) to[i] = 0;
 }
@@ -84,7 +96,7 @@ struct Bfloat16Sums {
   static constexpr Places kPlaces = kInOrder;
 
   static Sum start(const Scales<Format>&, int64_t, int64_t) { return F32::broadcast(0); }
-  static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t) { return sum; }
+  static F32 total(Sum sum, const Scales<Format>&, int64_t, int64_t, int64_t) { return sum; }
 };
 
 struct EvenAndOdd {
@@ -250,13 +262,20 @@ struct Int8Sums {
   static constexpr Places kPlaces = kInOrder;
 
   static Sum start(const Scales<Format>& scales, int64_t k0, int64_t column) {
-    const Int8Columns& columns = scales.columns;
-    constexpr int64_t kDepth = lstm_ext::cpu::Format<Int8>::kDepthBlock;
-    return I32::load(columns.start + k0 / kDepth * columns.columns + column);
+    return I32::load(scales.columns.start + at(scales, k0, column));
   }
-  static F32 total(Sum sum, const Scales<Format>& scales, int64_t row, int64_t column) {
-    return to_float(sum) *
-           (F32::broadcast(scales.rows[row]) * F32::load(scales.columns.scales + column));
+  static F32 total(Sum sum, const Scales<Format>& scales, int64_t k0, int64_t row, int64_t column) {
+    const Int8Row& own = scales.rows[row];
+    const F32 scale = F32::broadcast(own.scale) * F32::load(scales.columns.scales + column);
+    const F32 of_zero =
+        F32::broadcast(own.zero) * F32::load(scales.columns.sums + at(scales, k0, column));
+    return fma(to_float(sum), scale, of_zero);
+  }
+
+ private:
+  static int64_t at(const Scales<Format>& scales, int64_t k0, int64_t column) {
+    constexpr int64_t kDepth = lstm_ext::cpu::Format<Int8>::kDepthBlock;
+    return k0 / kDepth * scales.columns.columns + column;
   }
 };
 
@@ -287,9 +306,7 @@ constexpr SmallLayout make_layout() {
 }
 
 template <class W>
-constexpr KernelTable<Bfloat16> make_bfloat16_table(void (*encode)(int64_t, const float*,
-                                                                   unsigned char*,
-                                                                   float*) = &encode_bfloat16<W>) {
+constexpr KernelTable<Bfloat16> make_bfloat16_table(Encode encode = &encode_bfloat16<W>) {
   return {{make_layout<W>(), &gemm<W>, &step<W>, encode}};
 }
 

@@ -55,7 +55,7 @@ LSTM_EXT_INLINE void finish_step_tile(const StepArgs<typename W::Format>& s, int
                               : s.bias + block * kWidth;
     LSTM_EXT_UNROLL
     for (int j = 0; j < P * kNumGates; ++j) {
-      z[r][j] = V::load(start + j * V::kLanes) + W::total(tile.sum[r][j], d.operand->scales,
+      z[r][j] = V::load(start + j * V::kLanes) + W::total(tile.sum[r][j], d.operand->scales, d.k0,
                                                           row + r, block * kWidth + j * V::kLanes);
       if (!d.last) z[r][j].store(total + j * V::kLanes);
     }

@@ -99,8 +99,8 @@ def pack(
     -----
     bfloat16: weights and, on their way into products, activations are rounded to 8 significant
     bits; sums are float32. int8: weights are whole numbers up to 127 times a scale for each unit
-    and gate, and activations the same with a scale for each row of each step, found as it comes;
-    sums are exact. Small weights have no backward pass.
+    and gate, and activations one of 256 values from the least of a row in a step to its greatest,
+    found as it comes; sums are exact. Small weights have no backward pass.
 
     Layer normalisation does not go with peepholes, a projection, clips, coupled gates, zoneout or
     small weights.
