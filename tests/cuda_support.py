@@ -216,6 +216,8 @@ def fake_cupy() -> types.ModuleType:
     cupy.empty_like = lambda a: _allocate(a.shape, a.dtype)  # type: ignore[attr-defined]
     cupy.zeros = lambda s, d: to_device(np.zeros(s, d))  # type: ignore[attr-defined]
     cupy.full = lambda s, v, d: to_device(np.full(s, v, d))  # type: ignore[attr-defined]
+    cupy.arange = lambda n: to_device(np.arange(n))  # type: ignore[attr-defined]
+    cupy.where = lambda *a: np.where(*a).view(DeviceArray)  # type: ignore[attr-defined]
     cupy.stack = lambda arrays: to_device(np.stack(arrays))  # type: ignore[attr-defined]
     cupy.ascontiguousarray = (  # type: ignore[attr-defined]
         lambda a: a if a.flags.c_contiguous else to_device(a)

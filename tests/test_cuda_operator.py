@@ -199,7 +199,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ),
     ("algorithm", lambda: "fast", ValueError, "algorithm: got 'fast', expected one of cluster"),
     ("go_backwards", lambda: 1, TypeError, "go_backwards: got 1, expected True or False"),
-    ("lengths", lambda: [1, 2, 3], NotImplementedError, "lengths: got a value, but the CUDA"),
+    ("lengths", lambda: [1, 2, 3], TypeError, "lengths: got list, expected an array on a CUDA"),
     ("peephole", lambda: zeros(3 * H), NotImplementedError, "peephole: got a value, but the CUDA"),
     ("isa", lambda: "avx2", TypeError, "unexpected keyword argument 'isa'"),
 ]

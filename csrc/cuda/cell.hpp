@@ -33,10 +33,17 @@ LSTM_EXT_DEVICE Computing<S> read_or_zero(const S* array, int64_t index) {
   return array ? widen(array[index]) : Computing<S>(0);
 }
 
+// Those of a slot; none of a step past the last.
+template <class Call>
+LSTM_EXT_DEVICE unsigned flags_of(const Call& call, int64_t step, int64_t row) {
+  return call.flags && step < call.seq_len ? call.flags[step * call.batch_size + row] : 0u;
+}
+
 // The gradient of one output.
 template <class S>
 LSTM_EXT_DEVICE Computing<S> upstream(const Backward<S>& call, int64_t step, int64_t row,
                                       int64_t unit) {
+  if (flags_of(call, step, row) & kSilent) return 0;
   return read_or_zero(call.d_output,
                       row * call.d_output_batch_stride + step * call.d_output_time_stride + unit);
 }

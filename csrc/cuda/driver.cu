@@ -27,7 +27,8 @@ void lstm_forward(const Forward<S>& call, const Execution& execution) {
   if (state == 0) return;
   const Algorithm algorithm = execution.plan.algorithm;
   const bool is_persistent = algorithm != Algorithm::kSteps && call.seq_len > 0;
-  if (call.gates || !is_persistent) copy_or_zero(call.hidden, call.h0, state, execution.stream);
+  if (call.gates || call.flags || !is_persistent)
+    copy_or_zero(call.hidden, call.h0, state, execution.stream);
   if constexpr (!std::is_same_v<S, double>) {
     if (is_persistent && algorithm == Algorithm::kCluster) {
       return forward_in_clusters(call, execution);

@@ -22,6 +22,7 @@ class BackwardBlock {
   struct Kept {
     float gates[kNumGates];
     float c, c_prev, d_h;
+    unsigned flags, after;  // of the slot, and of that of the step after it
   };
 
   LSTM_EXT_DEVICE BackwardBlock(const Backward<S>& call, const Share& share, uint32_t* memory)
@@ -148,13 +149,18 @@ class BackwardBlock {
     const int64_t step = call_.seq_len - 1 - t.step, hidden = call_.hidden_size;
     const int64_t at = row_index(t, i), unit = at_.first_unit + i.own;
     const S* gates = call_.gates + kNumGates * at + unit;
-    const float c_prev = step > 0 ? call_.cells[at - call_.batch_size * hidden + unit]
-                                  : read_or_zero(call_.c0, state_index(t, i));
+    const int64_t row = int64_t{t.first_row} + i.row;
+    const unsigned flags = flags_of(call_, step, row);
+    float c_prev = step > 0 ? call_.cells[at - call_.batch_size * hidden + unit]
+                            : read_or_zero(call_.c0, state_index(t, i));
+    if (flags & kReset) c_prev = 0;
     return {
         {widen(gates[0]), widen(gates[hidden]), widen(gates[2 * hidden]), widen(gates[3 * hidden])},
         call_.cells[at + unit],
         c_prev,
-        upstream(call_, step, t.first_row + i.row, unit)};
+        upstream(call_, step, row, unit),
+        flags,
+        flags_of(call_, step + 1, row)};
   }
 
   // What an item needs from memory is asked for while the one before it is computed.
@@ -181,15 +187,27 @@ class BackwardBlock {
     const float d_cell = is_row ? *cell(t, i) : 0.0f;
     float d_h = 0;
     if (t.step > 0) {
-      d_h = recurrent_gradient(t, i, lane);
+      d_h = passed_on(t, i, recurrent_gradient(t, i, lane), k.after);
     } else if (exists) {
       d_h = read_or_zero(call_.d_h, state_index(t, i));
     }
-    const CellGradient<Number<float>> gradient =
+    d_h += k.d_h;
+    CellGradient<Number<float>> gradient =
         cell_backward(gates_of(k.gates), Number<float>{k.c}, Number<float>{k.c_prev},
-                      Number<float>{d_h + k.d_h}, Number<float>{d_cell}, Number<float>{1});
+                      Number<float>{d_h}, Number<float>{d_cell}, Number<float>{1});
+    if (k.flags & kMasked) gradient = {{{0}, {0}, {0}, {0}}, {d_cell}};
+    if (k.flags & kReset) gradient.c_prev.v = 0;
     sync_warp();  // d_gates may be gates, and each lane overwrites what others have read
     if (exists) write(t, i, lane, gradient);
+    if (k.flags & kMasked && lane == 0) call_.carry[state_index(t, i)] = d_h;
+  }
+
+  // The gradient of h that a step gives to the one before it: what the recurrence brings, but where
+  // that step was masked or read zeros.
+  LSTM_EXT_DEVICE float passed_on(const Turn& t, const Item& i, float recurrent,
+                                  unsigned flags) const {
+    if (flags & kReset) return 0.0f;
+    return flags & kMasked && !lost_ ? call_.carry[state_index(t, i)] : recurrent;
   }
 
   LSTM_EXT_DEVICE void write(const Turn& t, const Item& i, int lane,
@@ -224,7 +242,8 @@ class BackwardBlock {
       const Item i = item(index);
       const float d_h = recurrent_gradient(t, i, lane);
       if (lane > 0 || i.row >= t.rows || !i.is_unit) continue;
-      call_.d_h0[state_index(t, i)] = narrow<S>(d_h);
+      const unsigned flags = flags_of(call_, 0, int64_t{t.first_row} + i.row);
+      call_.d_h0[state_index(t, i)] = narrow<S>(passed_on(t, i, d_h, flags));
       call_.d_c0[state_index(t, i)] = lost_ ? not_a_number() : *cell(t, i);
     }
   }

@@ -175,22 +175,33 @@ class ForwardBlock {
   LSTM_EXT_DEVICE void apply_gate(const Turn& t, const Item& i, float z) {
     const bool exists = i.is_unit && i.row < t.rows;
     float* cell = cells(t) + i.cell;
-    const float c_prev = exists ? *cell : 0.0f;
+    const int64_t row = int64_t{t.first_row} + i.row;
+    const unsigned flags = exists ? flags_of(call_, t.step, row) : 0;
+    const float c_prev = exists && !(flags & kReset) ? *cell : 0.0f;
     if (exists) z += multiplier_.sum(parts(), i.sum);
     const float active = activate(z, i.gate == kCandidate);
     const int first = thread_index() % kWarp - i.gate;
     const float all[] = {shuffle(active, first), shuffle(active, first + 1),
                          shuffle(active, first + 2), shuffle(active, first + 3)};
     CellState<Number<float>> state = cell_forward(gates_of(all), Number<float>{c_prev});
+    if (flags & kMasked) state = {{last_hidden(t, i)}, {c_prev}};
     if (lost_) state.h.v = state.c.v = not_a_number();
     if (!exists) state.h.v = 0;
-    send(t, i, state.h.v);
-    if (exists) keep(t, i, active, state, cell);
+    const bool passes_on = !exists || !(flags_of(call_, t.step + 1, row) & kReset);
+    send(t, i, passes_on ? state.h.v : 0.0f);
+    if (exists) keep(t, i, active, state, cell, flags, passes_on);
+  }
+
+  // h as the step read it.
+  LSTM_EXT_DEVICE float last_hidden(const Turn& t, const Item& i) const {
+    const int64_t step_row = int64_t{t.step} * call_.batch_size + t.first_row;
+    return widen(call_.hidden[step_row * call_.hidden_size + i.state]);
   }
 
   // After the sends, which the peers wait for.
   LSTM_EXT_DEVICE void keep(const Turn& t, const Item& i, float active,
-                            const CellState<Number<float>>& state, float* cell) const {
+                            const CellState<Number<float>>& state, float* cell, unsigned flags,
+                            bool passes_on) const {
     const int64_t step_row = int64_t{t.step} * call_.batch_size + t.first_row;
     const int64_t hidden = call_.hidden_size, at = step_row * hidden + i.state;
     if (call_.gates) {
@@ -199,11 +210,13 @@ class ForwardBlock {
     }
     if (i.gate != 0) return;
     *cell = state.c.v;
-    call_.hidden[at + call_.batch_size * hidden] = narrow<S>(state.h.v);
+    const S h = narrow<S>(state.h.v);
+    call_.hidden[at + call_.batch_size * hidden] = passes_on ? h : S{};
+    if (call_.output) call_.output[at] = flags & kSilent ? S{} : h;
     if (call_.cells) call_.cells[at] = state.c.v;
     if (t.step + 1 < call_.seq_len) return;
     call_.c[t.first_row * hidden + i.state] = state.c.v;
-    call_.h[t.first_row * hidden + i.state] = narrow<S>(state.h.v);
+    call_.h[t.first_row * hidden + i.state] = h;
   }
 
   // The word to each peer, beginning at the own block, so that not all send to the same at once.

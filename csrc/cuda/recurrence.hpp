@@ -36,6 +36,11 @@ struct Computed<BFloat16> {
 template <class S>
 using Computing = typename Computed<S>::Type;
 
+// What is particular about a slot, a step of one row; several at once.
+constexpr uint8_t kMasked = 1;  // the state stays as it was
+constexpr uint8_t kReset = 2;   // it is zero before the step, masked or not
+constexpr uint8_t kSilent = 4;  // the output is zero, whatever h is
+
 template <class S>
 struct Forward {
   using A = Computing<S>;
@@ -47,7 +52,9 @@ struct Forward {
   const S* bias;                                          // (4H) or null
   const A* c0;                                            // (B, H) or null: zeros
   const S* h0;                                            // (B, H) or null: zeros
-  S* hidden;  // (T+1, B, H): [t+1] becomes h after step t, [0] h0 if gates are kept
+  const uint8_t* flags;  // (T, B) or null; the initial state is zero where [0] is reset
+  S* hidden;  // (T+1, B, H): [t] becomes h as step t reads it, [0] only with gates or flags
+  S* output;  // (T, B, H): h after each step, but where silent; null without flags
   S* h;       // (B, H): the last h once more
   A* c;       // (B, H): the last cell state
   S* gates;   // (T, B, 4H), activated; null unless a backward pass follows
@@ -67,9 +74,11 @@ struct Backward {
   int64_t d_output_batch_stride, d_output_time_stride;  // in elements
   const S* d_h;                                         // (B, H) or null: zeros
   const A* d_c;                                         // (B, H) or null: zeros
-  S* d_gates;                                           // (T, B, 4H): gradients of z
-  S* d_h0;                                              // (B, H)
-  A* d_c0;                                              // (B, H)
+  const uint8_t* flags;                                 // (T, B) or null
+  A* carry;    // (B, H): scratch, for the gradients of h past masked steps; null without flags
+  S* d_gates;  // (T, B, 4H): gradients of z
+  S* d_h0;     // (B, H)
+  A* d_c0;     // (B, H)
 };
 
 // What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and

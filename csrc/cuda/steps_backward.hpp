@@ -19,6 +19,9 @@ LSTM_EXT_DEVICE void finish_backward(const Backward<S>& call, int64_t step, int6
   using A = Computing<S>;
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
+  const unsigned after = flags_of(call, step + 1, row);
+  if (after & kMasked) d_h = call.carry[state];
+  if (after & kReset) d_h = 0;
   if (step < 0) {
     call.d_h0[state] = narrow<S>(d_h);
     return;
@@ -27,15 +30,22 @@ LSTM_EXT_DEVICE void finish_backward(const Backward<S>& call, int64_t step, int6
   if (is_last) d_h = read_or_zero(call.d_h, state);
   d_h += upstream(call, step, row, unit);
   const A d_c = is_last ? read_or_zero(call.d_c, state) : call.d_c0[state];
+  const unsigned flags = flags_of(call, step, row);
   const int64_t at = (step * call.batch_size + row) * hidden;
   const S* kept = call.gates + kNumGates * at + unit;
   const A active[] = {widen(kept[0]), widen(kept[hidden]), widen(kept[2 * hidden]),
                       widen(kept[3 * hidden])};
-  const A c_prev =
+  A c_prev =
       step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
-  const CellGradient<Number<A>> gradient =
+  if (flags & kReset) c_prev = 0;
+  CellGradient<Number<A>> gradient =
       cell_backward(gates_of(active), Number<A>{call.cells[at + unit]}, Number<A>{c_prev},
                     Number<A>{d_h}, Number<A>{d_c}, Number<A>{1});
+  if (flags & kMasked) {
+    gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
+    call.carry[state] = d_h;
+  }
+  if (flags & kReset) gradient.c_prev.v = 0;
   S* d_z = call.d_gates + kNumGates * at + unit;
   d_z[kInput * hidden] = narrow<S>(gradient.z.input.v);
   d_z[kForget * hidden] = narrow<S>(gradient.z.forget.v);

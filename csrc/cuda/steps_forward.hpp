@@ -59,10 +59,16 @@ LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_
     z[gate] = projected[gate * hidden] + read_or_zero(call.bias, gate * hidden + unit) + sums[gate];
   }
   const CellGates<Number<A>> gates = activate_gates(gates_of(z));
-  const A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
-  const CellState<Number<A>> next = cell_forward(gates, Number<A>{c_prev});
+  const unsigned flags = flags_of(call, step, row);
+  A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
+  if (flags & kReset) c_prev = 0;
+  CellState<Number<A>> next = cell_forward(gates, Number<A>{c_prev});
+  if (flags & kMasked) next = {{widen(call.hidden[at + unit])}, {c_prev}};
   call.c[state] = next.c.v;
-  call.hidden[at + call.batch_size * hidden + unit] = narrow<S>(next.h.v);
+  const bool passes_on = !(flags_of(call, step + 1, row) & kReset);
+  const S h = narrow<S>(next.h.v);
+  call.hidden[at + call.batch_size * hidden + unit] = passes_on ? h : S{};
+  if (call.output) call.output[at + unit] = flags & kSilent ? S{} : h;
   if (!call.gates) return;
   S* kept = call.gates + kNumGates * at + unit;
   kept[kInput * hidden] = narrow<S>(gates.input.v);

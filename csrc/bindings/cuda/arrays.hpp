@@ -43,6 +43,12 @@ struct TypeCode<cuda::BFloat16> {
   static const char* name() { return "bfloat16, as 16 bits,"; }
 };
 
+template <>
+struct TypeCode<uint8_t> {
+  static bool fits(const std::string& code) { return code == "|u1"; }
+  static const char* name() { return "uint8"; }
+};
+
 struct DeviceArray {
   std::uintptr_t data;
   bool read_only;

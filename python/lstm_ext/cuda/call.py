@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import check_flags
-from .arrays import Kind, as_device_array, kind_of
+from .._arguments import check_flag, check_flags
+from .arrays import Kind, as_device_array, current, kind_of
 from .availability import require
+from .slots import Slots, as_slots
 
 __all__ = ["TIMEOUT_NS", "Call", "checked_call", "raise_timeout"]
 
@@ -22,8 +23,7 @@ _ALGORITHMS = ("cluster", "grid", "steps")
 
 # What functional.lstm takes and this does not.
 _MISSING = (
-    "lengths", "mask", "reset", "zero_output_for_mask", "peephole", "projection_kernel",
-    "layer_norm", "cell", "noise", "return_gates",
+    "peephole", "projection_kernel", "layer_norm", "cell", "noise", "return_gates",
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ class Call(NamedTuple):
     bias: Any | None
     h0: Any | None
     c0: Any | None
+    slots: Slots | None
     algorithm: str
     go_backwards: bool
     time_major: bool
@@ -87,6 +88,9 @@ def checked_call(
     """
     check_flags(*flags)
     go_backwards, time_major, return_sequences = flags
+    which = {name: variants.pop(name, None) for name in ("lengths", "mask", "reset")}
+    zero_output = variants.pop("zero_output_for_mask", False)
+    check_flag(zero_output, "zero_output_for_mask")
     _check_variants(variants)
     if algorithm is not None and algorithm not in _ALGORITHMS:
         names = ", ".join(_ALGORITHMS)
@@ -111,11 +115,25 @@ def checked_call(
     if bias is not None:
         bias = as_device_array(bias, "bias", kind, (4 * units,))
     x = x if time_major else x.swapaxes(0, 1)
-    h0, c0 = _checked_state(initial_state, kind, (int(x.shape[1]), units))
+    batch_size, steps = int(x.shape[1]), int(x.shape[0])
+    h0, c0 = _checked_state(initial_state, kind, (batch_size, units))
+    with current(kind):
+        slots = as_slots(
+            kind, (batch_size, steps), **which, zero_output=zero_output, go_backwards=go_backwards
+        )
+        if slots is not None and slots.reset_first is not None:
+            h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
-        algorithm or "auto", go_backwards, time_major, return_sequences,
+        slots, algorithm or "auto", go_backwards, time_major, return_sequences,
     )  # fmt: skip
+
+
+def _zeroed(kind: Kind, state: Any | None, rows: Any) -> Any | None:
+    """Return a (B, H) state with zeros in some rows."""
+    if state is None:
+        return None
+    return kind.cupy.where(rows[:, None], np.zeros((), state.dtype)[()], state)
 
 
 def _check_variants(variants: dict[str, Any]) -> None:

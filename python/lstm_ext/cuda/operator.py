@@ -46,7 +46,7 @@ def lstm(
     time_major: bool = False,
     return_sequences: bool = True,
     algorithm: str | None = None,
-    **variants: Any,
+    **options: Any,
 ) -> Outputs:
     """Run an LSTM over sequences on a CUDA device.
 
@@ -68,13 +68,16 @@ def lstm(
         Whether the output holds every step, or is h after the last.
     algorithm : "cluster", "grid" or "steps", optional
         Force how the steps are run; by default the one that is expected to be fastest.
-    **variants
-        The other arguments of `lstm_ext.functional.lstm` are not there on the GPU yet.
+    **options
+        `lengths`, `mask`, `reset` and `zero_output_for_mask` as of `lstm_ext.functional.lstm`, in
+        arrays on the device of x. Nothing waits for it, so lengths are not looked at: more than T
+        count as T. The other arguments are not there on the GPU yet.
 
     Returns
     -------
     output : (B, T, H) array, or (B, H) without `return_sequences`
-        (T, B, H) if `time_major`; else a transposed view of that. ``output[:, -1]`` equals `h`.
+        (T, B, H) if `time_major`; else a transposed view of that. ``output[:, -1]`` equals `h`, but
+        where a mask makes it zero.
     h, c : (B, H) arrays
         The state after the last step; c is float32 beside bfloat16.
 
@@ -92,7 +95,7 @@ def lstm(
         If CUDA is not available, or a kernel of an earlier call gave up waiting.
     """
     call = checked_call(
-        x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
+        x, kernel, recurrent_kernel, bias, initial_state, algorithm, options,
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
@@ -110,7 +113,7 @@ def lstm_vjp(
     time_major: bool = False,
     return_sequences: bool = True,
     algorithm: str | None = None,
-    **variants: Any,
+    **options: Any,
 ) -> tuple[Outputs, Backward]:
     """Run an LSTM and return its results with the function that carries gradients back.
 
@@ -138,7 +141,7 @@ def lstm_vjp(
     as far as cuBLAS does.
     """
     call = checked_call(
-        x, kernel, recurrent_kernel, bias, initial_state, algorithm, variants,
+        x, kernel, recurrent_kernel, bias, initial_state, algorithm, options,
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
@@ -232,20 +235,27 @@ def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
     steps, batch, units = call.steps, call.batch_size, call.units
     projected = _projected(call, keep, stream)
     sequence, hidden = kind.empty((steps + 1, batch, units))
+    sequence, output = sequence[1:], None
+    if call.slots is not None:
+        sequence, output = kind.empty((steps, batch, units))
     h, h_out = kind.empty((batch, units))
     c, c_out = kind.empty((batch, units), computed=True)
     gates = cupy.empty((steps, batch, 4 * units), kind.stored) if keep else None
     cells = cupy.empty((steps, batch, units), kind.computed) if keep else None
     plan = call.plan("forward")
     call.native.forward(
-        plan, projected, call.recurrent_kernel, call.bias, call.h0, call.c0, hidden, h_out, c_out,
-        gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
+        plan, projected, call.recurrent_kernel, call.bias, call.h0, call.c0, _flags(call), hidden,
+        output, h_out, c_out, gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     if call.return_sequences:
-        output = sequence[1:] if call.time_major else sequence[1:].swapaxes(0, 1)
+        returned = sequence if call.time_major else sequence.swapaxes(0, 1)
     else:
-        output = h
-    return _Run(hidden, gates, cells, (output, h, c))
+        returned = h if output is None else sequence[-1]
+    return _Run(hidden, gates, cells, (returned, h, c))
+
+
+def _flags(call: Call) -> Any | None:
+    return None if call.slots is None else call.slots.flags
 
 
 def _upstream(
@@ -261,7 +271,7 @@ def _upstream(
         d_c = as_device_array(d_c, "d_c", kind, state, computed=True)
     if d_output is not None and not call.return_sequences:
         d_last = as_device_array(d_output, "d_output", kind, state)
-        if d_h is None or steps == 0:
+        if steps == 0 or (d_h is None and call.slots is None):
             return None, d_last if d_h is None else _sum(kind, d_last, d_h), d_c
         # As the gradient of the last output, to which the kernels add that of h.
         d_sequence = cupy.zeros((call.batch_size, steps, call.units), kind.stored)
@@ -298,9 +308,12 @@ def _backward(
     d_h0, d_h0_out = kind.empty((call.batch_size, call.units))
     d_c0, d_c0_out = kind.empty((call.batch_size, call.units), computed=True)
     plan = call.plan("backward")
+    carry = None
+    if call.slots is not None:
+        carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
     call.native.backward(
-        plan, call.recurrent_kernel, call.c0, gates, cells, *upstream, d_z, d_h0_out, d_c0_out,
-        call.scratch(plan), stream, TIMEOUT_NS,
+        plan, call.recurrent_kernel, call.c0, _flags(call), carry, gates, cells, *upstream, d_z,
+        d_h0_out, d_c0_out, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     return d_h0, d_c0
 
@@ -309,7 +322,7 @@ def _gradients(
     call: Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
 ) -> Gradients:
     kind, rows = call.kind, _rows(d_z)
-    inputs = _rows(kind.cupy.ascontiguousarray(call.x))
+    inputs = _rows(kind.cupy.ascontiguousarray(_inputs_of_steps(call)))
 
     def product(a: Any, b: Any, **transposed: bool) -> Any:
         """Return a product as the caller's library has it."""
@@ -328,6 +341,14 @@ def _gradients(
     d_x = _input_gradient(call, rows) if need_x else None
     d_h0, d_c0 = d_state if need_state else (None, None)
     return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0)
+
+
+def _inputs_of_steps(call: Call) -> Any:
+    """Return x with zeros where it is masked: zero times a NaN that lies there would be NaN."""
+    if call.slots is None or call.slots.valid is None:
+        return call.x
+    zero = np.zeros((), call.x.dtype)[()]
+    return call.kind.cupy.where(call.slots.valid[:, :, None], call.x, zero)
 
 
 def _input_gradient(call: Call, rows: Any) -> Any:
