@@ -1,4 +1,4 @@
-"""lstm_ext.cuda: masks, lengths and resets, forward and backward, by every algorithm."""
+"""lstm_ext.cuda: masks, lengths, resets and noise, forward and backward, by every algorithm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cuda_support import (
     round_problem,
     to_device,
 )
-from lstm_ext import cuda, reference
+from lstm_ext import cuda, functional, reference
+from lstm_ext.variants import Noise
 from support import assert_no_slip, make_problem
 
 B, T, I, H = 5, 6, 3, 10  # noqa: E741 - the names that the equations use
@@ -43,6 +44,19 @@ GIVEN: dict[str, dict[str, Any]] = {
     "zeros": {"mask": MASK, "zero_output_for_mask": True},
     "zeros+reset": {"mask": MASK, "reset": RESET, "zero_output_for_mask": True},
 }
+# As dropout draws them, and other numbers.
+NOISE = Noise(
+    (_rng.random((B, I)) < 0.5).astype(np.float32) * 2,
+    np.where(_rng.random((B, H)) < 0.3, 0, _rng.uniform(0.5, 2, (B, H))).astype(np.float32),
+)
+NOISES = {
+    "x": Noise(x=NOISE.x),
+    "h": Noise(h=NOISE.h),
+    "both": NOISE,
+}
+NOISED = {"noise": NOISE}
+GIVEN |= {f"noise {name}": {"noise": noise} for name, noise in NOISES.items()}
+GIVEN |= {f"{name}, noise": {**GIVEN[name], "noise": NOISE} for name in ("zeros", "mask+reset")}
 
 
 @pytest.fixture(params=list(SPLITS))
@@ -58,7 +72,12 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def there(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: to_device(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    def moved(value: Any) -> Any:
+        if isinstance(value, Noise):
+            return Noise(*(None if a is None else to_device(a) for a in value))
+        return to_device(value) if isinstance(value, np.ndarray) else value
+
+    return {name: moved(value) for name, value in options.items()}
 
 
 def compare(found: Any, expected: Any) -> None:
@@ -98,6 +117,19 @@ def test_the_reference_agrees(
     compare(gradients, expected_backward(d_output, problem.d_h, problem.d_c)[:6])
 
 
+@pytest.mark.parametrize("given", ["lengths", "mask+reset", "noise both"])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_gates(go_backwards: bool, given: str, algorithm: str) -> None:
+    problem = make_problem(B, T, I, H)
+    options = {**GIVEN[given], "go_backwards": go_backwards}
+    expected = functional.lstm(problem.x, *problem.weights, return_gates=True, **options)[3]
+    device = [to_device(a) for a in (problem.x, *problem.weights)]
+    plain = cuda.lstm(*device, **there(options))
+    *results, gates = cuda.lstm(*device, return_gates=True, **there(options))
+    assert all(np.array_equal(a, b) for a, b in zip(plain, results, strict=True))
+    compare(gates, expected)
+
+
 def test_what_is_masked_is_not_looked_at(algorithm: str) -> None:
     problem = make_problem(B, T, I, H)
     x = problem.x.copy()
@@ -112,6 +144,18 @@ def test_what_is_masked_is_not_looked_at(algorithm: str) -> None:
     for a, b in zip(*results, strict=True):
         assert np.isfinite(b).all()
         assert np.array_equal(a, b)
+
+
+def test_a_reset_ends_what_is_not_finite(algorithm: str) -> None:
+    problem = make_problem(B, T, I, H)
+    problem.x[1, 1, 0] = np.nan
+    reset = np.zeros((B, T), bool)
+    reset[1, 3] = True
+    output, h, c = cuda.lstm(
+        *map(to_device, problem.arguments), reset=to_device(reset), noise=there(NOISED)["noise"]
+    )
+    assert np.isnan(output[1, 1:3]).all()
+    assert np.isfinite(output[1, 3:]).all() and np.isfinite(h).all() and np.isfinite(c).all()
 
 
 def test_nothing_masked_gives_the_bits_of_no_mask(algorithm: str) -> None:
@@ -202,6 +246,19 @@ def on_another_device(array: Any) -> Any:
             "mask: got an array on device 1, expected device 0",
         ),
         ({"zero_output_for_mask": 1}, TypeError, "zero_output_for_mask: got"),
+        ({"return_gates": 1}, TypeError, "return_gates: got"),
+        ({"noise": NOISE}, TypeError, "noise.x: got a NumPy array, expected one on a CUDA device"),
+        ({"noise": 1}, TypeError, "noise: got int, expected a Noise"),
+        (
+            {"noise": Noise(h=to_device(NOISE.h[:, 1:]))},
+            ValueError,
+            r"noise.h: got shape \(5, 9\), expected \(5, 10\)",
+        ),
+        (
+            {"noise": Noise(zoneout=MASK)},
+            NotImplementedError,
+            "noise.zoneout: got a value, but the CUDA operator does not have it yet",
+        ),
     ],
 )
 def test_wrong_arguments(

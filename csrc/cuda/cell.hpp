@@ -39,6 +39,24 @@ LSTM_EXT_DEVICE unsigned flags_of(const Call& call, int64_t step, int64_t row) {
   return call.flags && step < call.seq_len ? call.flags[step * call.batch_size + row] : 0u;
 }
 
+// h of the step before as a step reads it.
+template <class S>
+LSTM_EXT_DEVICE Computing<S> as_read(const Forward<S>& call, int64_t step, int64_t row,
+                                     int64_t unit, Computing<S> h) {
+  if (flags_of(call, step, row) & kReset) return 0;
+  return call.h_factors ? h * call.h_factors[row * call.hidden_size + unit] : h;
+}
+
+// h where a masked step keeps it: what it reads, unless that was multiplied.
+template <class S>
+LSTM_EXT_DEVICE Computing<S> kept_h(const Forward<S>& call, int64_t step, int64_t row,
+                                    int64_t unit) {
+  const int64_t state = row * call.hidden_size + unit;
+  if (flags_of(call, step, row) & kReset) return 0;
+  return widen(call.h_factors ? call.h[state]
+                              : call.hidden[step * call.batch_size * call.hidden_size + state]);
+}
+
 // The gradient of one output.
 template <class S>
 LSTM_EXT_DEVICE Computing<S> upstream(const Backward<S>& call, int64_t step, int64_t row,

@@ -187,7 +187,8 @@ class BackwardBlock {
     const float d_cell = is_row ? *cell(t, i) : 0.0f;
     float d_h = 0;
     if (t.step > 0) {
-      d_h = passed_on(t, i, recurrent_gradient(t, i, lane), k.after);
+      const float recurrent = recurrent_gradient(t, i, lane);
+      d_h = exists ? passed_on(t, i, recurrent, k.after) : 0.0f;
     } else if (exists) {
       d_h = read_or_zero(call_.d_h, state_index(t, i));
     }
@@ -207,7 +208,8 @@ class BackwardBlock {
   LSTM_EXT_DEVICE float passed_on(const Turn& t, const Item& i, float recurrent,
                                   unsigned flags) const {
     if (flags & kReset) return 0.0f;
-    return flags & kMasked && !lost_ ? call_.carry[state_index(t, i)] : recurrent;
+    if (flags & kMasked && !lost_) return call_.carry[state_index(t, i)];
+    return call_.h_factors ? recurrent * call_.h_factors[state_index(t, i)] : recurrent;
   }
 
   LSTM_EXT_DEVICE void write(const Turn& t, const Item& i, int lane,

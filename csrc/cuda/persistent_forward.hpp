@@ -184,24 +184,20 @@ class ForwardBlock {
     const float all[] = {shuffle(active, first), shuffle(active, first + 1),
                          shuffle(active, first + 2), shuffle(active, first + 3)};
     CellState<Number<float>> state = cell_forward(gates_of(all), Number<float>{c_prev});
-    if (flags & kMasked) state = {{last_hidden(t, i)}, {c_prev}};
+    const int unit = i.state - i.row * static_cast<int>(call_.hidden_size);
+    if (flags & kMasked) state = {{kept_h(call_, t.step, row, unit)}, {c_prev}};
+    if (call_.h_factors) sync_warp();  // a lane writes the h that others have just read
     if (lost_) state.h.v = state.c.v = not_a_number();
     if (!exists) state.h.v = 0;
-    const bool passes_on = !exists || !(flags_of(call_, t.step + 1, row) & kReset);
-    send(t, i, passes_on ? state.h.v : 0.0f);
-    if (exists) keep(t, i, active, state, cell, flags, passes_on);
-  }
-
-  // h as the step read it.
-  LSTM_EXT_DEVICE float last_hidden(const Turn& t, const Item& i) const {
-    const int64_t step_row = int64_t{t.step} * call_.batch_size + t.first_row;
-    return widen(call_.hidden[step_row * call_.hidden_size + i.state]);
+    const float read_next = exists ? as_read(call_, t.step + 1, row, unit, state.h.v) : state.h.v;
+    send(t, i, read_next);
+    if (exists) keep(t, i, active, state, cell, flags, read_next);
   }
 
   // After the sends, which the peers wait for.
   LSTM_EXT_DEVICE void keep(const Turn& t, const Item& i, float active,
                             const CellState<Number<float>>& state, float* cell, unsigned flags,
-                            bool passes_on) const {
+                            float read_next) const {
     const int64_t step_row = int64_t{t.step} * call_.batch_size + t.first_row;
     const int64_t hidden = call_.hidden_size, at = step_row * hidden + i.state;
     if (call_.gates) {
@@ -211,12 +207,12 @@ class ForwardBlock {
     if (i.gate != 0) return;
     *cell = state.c.v;
     const S h = narrow<S>(state.h.v);
-    call_.hidden[at + call_.batch_size * hidden] = passes_on ? h : S{};
+    call_.hidden[at + call_.batch_size * hidden] = narrow<S>(read_next);
     if (call_.output) call_.output[at] = flags & kSilent ? S{} : h;
     if (call_.cells) call_.cells[at] = state.c.v;
-    if (t.step + 1 < call_.seq_len) return;
-    call_.c[t.first_row * hidden + i.state] = state.c.v;
-    call_.h[t.first_row * hidden + i.state] = h;
+    const bool is_last = t.step + 1 == call_.seq_len;
+    if (is_last) call_.c[t.first_row * hidden + i.state] = state.c.v;
+    if (is_last || call_.h_factors) call_.h[t.first_row * hidden + i.state] = h;
   }
 
   // The word to each peer, beginning at the own block, so that not all send to the same at once.

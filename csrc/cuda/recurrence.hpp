@@ -52,10 +52,13 @@ struct Forward {
   const S* bias;                                          // (4H) or null
   const A* c0;                                            // (B, H) or null: zeros
   const S* h0;                                            // (B, H) or null: zeros
-  const uint8_t* flags;  // (T, B) or null; the initial state is zero where [0] is reset
+  // What only some calls have: flags of slots (T, B), and numbers by which h is multiplied where a
+  // step reads it (B, H); null without. The initial state comes as step 0 reads it.
+  const uint8_t* flags;
+  const A* h_factors;
   S* hidden;  // (T+1, B, H): [t] becomes h as step t reads it, [0] only with gates or flags
-  S* output;  // (T, B, H): h after each step, but where silent; null without flags
-  S* h;       // (B, H): the last h once more
+  S* output;  // (T, B, H): h after each step, but where silent; null without flags and factors
+  S* h;       // (B, H): the last h once more; with factors it is h0 before the call
   A* c;       // (B, H): the last cell state
   S* gates;   // (T, B, 4H), activated; null unless a backward pass follows
   A* cells;   // (T, B, H); null unless a backward pass follows
@@ -75,6 +78,7 @@ struct Backward {
   const S* d_h;                                         // (B, H) or null: zeros
   const A* d_c;                                         // (B, H) or null: zeros
   const uint8_t* flags;                                 // (T, B) or null
+  const A* h_factors;                                   // (B, H) or null
   A* carry;    // (B, H): scratch, for the gradients of h past masked steps; null without flags
   S* d_gates;  // (T, B, 4H): gradients of z
   S* d_h0;     // (B, H)

@@ -20,6 +20,7 @@ LSTM_EXT_DEVICE void finish_backward(const Backward<S>& call, int64_t step, int6
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
   const unsigned after = flags_of(call, step + 1, row);
+  d_h *= call.h_factors ? call.h_factors[state] : A(1);
   if (after & kMasked) d_h = call.carry[state];
   if (after & kReset) d_h = 0;
   if (step < 0) {

@@ -63,12 +63,13 @@ LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_
   A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
   CellState<Number<A>> next = cell_forward(gates, Number<A>{c_prev});
-  if (flags & kMasked) next = {{widen(call.hidden[at + unit])}, {c_prev}};
+  if (flags & kMasked) next = {{kept_h(call, step, row, unit)}, {c_prev}};
   call.c[state] = next.c.v;
-  const bool passes_on = !(flags_of(call, step + 1, row) & kReset);
+  const A read_next = as_read(call, step + 1, row, unit, next.h.v);
+  call.hidden[at + call.batch_size * hidden + unit] = narrow<S>(read_next);
   const S h = narrow<S>(next.h.v);
-  call.hidden[at + call.batch_size * hidden + unit] = passes_on ? h : S{};
   if (call.output) call.output[at + unit] = flags & kSilent ? S{} : h;
+  if (call.h_factors) call.h[state] = h;
   if (!call.gates) return;
   S* kept = call.gates + kNumGates * at + unit;
   kept[kInput * hidden] = narrow<S>(gates.input.v);

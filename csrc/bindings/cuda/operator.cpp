@@ -56,7 +56,8 @@ Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) 
 }
 
 struct ForwardArrays {
-  py::object projected, recurrent_kernel, bias, h0, c0, flags, hidden, output, h, c, gates, cells;
+  py::object projected, recurrent_kernel, bias, h0, c0, flags, h_factors, hidden, output, h, c,
+      gates, cells;
 };
 
 template <class S>
@@ -76,22 +77,23 @@ void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& sc
   call.c0 = read_optional<A>(a.c0, "c0", n.state());
   call.h = write<S>(a.h, "h", n.state());
   call.flags = read_optional<uint8_t>(a.flags, "flags", {n.steps, n.batch});
+  call.h_factors = read_optional<A>(a.h_factors, "h_factors", n.state());
   call.hidden = write<S>(a.hidden, "hidden", {n.steps + 1, n.batch, n.units});
   call.output = write_optional<S>(a.output, "output", n.sequence());
   call.c = write<A>(a.c, "c", n.state());
   call.gates = write_optional<S>(a.gates, "gates", n.gates());
   call.cells = write_optional<A>(a.cells, "cells", n.sequence());
   if ((call.gates == nullptr) != (call.cells == nullptr)) refuse("cells", "both gates and cells");
-  if ((call.flags == nullptr) != (call.output == nullptr))
-    refuse("output", "both flags and output");
+  const bool is_plain = call.flags == nullptr && call.h_factors == nullptr;
+  if (is_plain != (call.output == nullptr)) refuse("output", "it beside flags or h_factors only");
   const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
   const py::gil_scoped_release release;
   cuda::lstm_forward(call, execution);
 }
 
 struct BackwardArrays {
-  py::object recurrent_kernel, c0, flags, carry, gates, cells, d_output, d_h, d_c, d_gates, d_h0,
-      d_c0;
+  py::object recurrent_kernel, c0, flags, h_factors, carry, gates, cells, d_output, d_h, d_c,
+      d_gates, d_h0, d_c0;
 };
 
 template <class S>
@@ -115,6 +117,7 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
   call.d_h = read_optional<S>(a.d_h, "d_h", n.state());
   call.d_c = read_optional<A>(a.d_c, "d_c", n.state());
   call.flags = read_optional<uint8_t>(a.flags, "flags", {n.steps, n.batch});
+  call.h_factors = read_optional<A>(a.h_factors, "h_factors", n.state());
   call.carry = write_optional<A>(a.carry, "carry", n.state());
   if ((call.flags == nullptr) != (call.carry == nullptr)) refuse("carry", "both flags and carry");
   call.d_gates = write<S>(a.d_gates, "d_gates", n.gates());
@@ -159,10 +162,10 @@ void add_cuda_operator(py::module_& module) {
   module.def(
       "forward",
       [](const BoundPlan& plan, py::object projected, py::object recurrent_kernel, py::object bias,
-         py::object h0, py::object c0, py::object flags, py::object hidden, py::object output,
-         py::object h, py::object c, py::object gates, py::object cells, const py::object& scratch,
-         uint64_t stream, uint64_t timeout_ns) {
-        const ForwardArrays arrays{projected, recurrent_kernel, bias, h0, c0,    flags,
+         py::object h0, py::object c0, py::object flags, py::object h_factors, py::object hidden,
+         py::object output, py::object h, py::object c, py::object gates, py::object cells,
+         const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
+        const ForwardArrays arrays{projected, recurrent_kernel, bias, h0, c0,    flags, h_factors,
                                    hidden,    output,           h,    c,  gates, cells};
         with_type(plan.precision, [&](auto type) {
           forward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
@@ -171,9 +174,9 @@ void add_cuda_operator(py::module_& module) {
       "Enqueue the steps: fills hidden, h and c, output beside flags, and gates and cells if a "
       "backward pass follows.",
       py::arg("plan"), py::arg("projected"), py::arg("recurrent_kernel"), py::arg("bias"),
-      py::arg("h0"), py::arg("c0"), py::arg("flags"), py::arg("hidden"), py::arg("output"),
-      py::arg("h"), py::arg("c"), py::arg("gates"), py::arg("cells"), py::arg("scratch"),
-      py::arg("stream"), py::arg("timeout_ns"));
+      py::arg("h0"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"), py::arg("hidden"),
+      py::arg("output"), py::arg("h"), py::arg("c"), py::arg("gates"), py::arg("cells"),
+      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
   module.def(
       "multiply",
       [](const std::string& dtype, const py::object& a, const py::object& b, const py::object& out,
@@ -186,20 +189,20 @@ void add_cuda_operator(py::module_& module) {
   module.def(
       "backward",
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object flags,
-         py::object carry, py::object gates, py::object cells, py::object d_output, py::object d_h,
-         py::object d_c, py::object d_gates, py::object d_h0, py::object d_c0,
-         const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
-        const BackwardArrays arrays{recurrent_kernel, c0,  flags, carry,   gates, cells,
-                                    d_output,         d_h, d_c,   d_gates, d_h0,  d_c0};
+         py::object h_factors, py::object carry, py::object gates, py::object cells,
+         py::object d_output, py::object d_h, py::object d_c, py::object d_gates, py::object d_h0,
+         py::object d_c0, const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
+        const BackwardArrays arrays{recurrent_kernel, c0,  flags, h_factors, carry, gates, cells,
+                                    d_output,         d_h, d_c,   d_gates,   d_h0,  d_c0};
         with_type(plan.precision, [&](auto type) {
           backward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
       "Enqueue the steps back: fills d_gates (which may be gates), d_h0 and d_c0.", py::arg("plan"),
-      py::arg("recurrent_kernel"), py::arg("c0"), py::arg("flags"), py::arg("carry"),
-      py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"),
-      py::arg("d_gates"), py::arg("d_h0"), py::arg("d_c0"), py::arg("scratch"), py::arg("stream"),
-      py::arg("timeout_ns"));
+      py::arg("recurrent_kernel"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"),
+      py::arg("carry"), py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"),
+      py::arg("d_c"), py::arg("d_gates"), py::arg("d_h0"), py::arg("d_c0"), py::arg("scratch"),
+      py::arg("stream"), py::arg("timeout_ns"));
 }
 
 }  // namespace bindings

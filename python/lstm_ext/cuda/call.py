@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arguments import check_flag, check_flags
+from ..variants import Noise
 from .arrays import Kind, as_device_array, current, kind_of
 from .availability import require
 from .slots import Slots, as_slots
@@ -23,7 +24,7 @@ _ALGORITHMS = ("cluster", "grid", "steps")
 
 # What functional.lstm takes and this does not.
 _MISSING = (
-    "peephole", "projection_kernel", "layer_norm", "cell", "noise", "return_gates",
+    "peephole", "projection_kernel", "layer_norm", "cell", "return_gates",
 )  # fmt: skip
 
 
@@ -39,6 +40,8 @@ class Call(NamedTuple):
     h0: Any | None
     c0: Any | None
     slots: Slots | None
+    x_factors: Any | None  # (1, B, I)
+    h_factors: Any | None  # (B, H)
     algorithm: str
     go_backwards: bool
     time_major: bool
@@ -89,6 +92,7 @@ def checked_call(
     check_flags(*flags)
     go_backwards, time_major, return_sequences = flags
     which = {name: variants.pop(name, None) for name in ("lengths", "mask", "reset")}
+    noise = variants.pop("noise", None)
     zero_output = variants.pop("zero_output_for_mask", False)
     check_flag(zero_output, "zero_output_for_mask")
     _check_variants(variants)
@@ -123,9 +127,11 @@ def checked_call(
         )
         if slots is not None and slots.reset_first is not None:
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
+    x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
-        slots, algorithm or "auto", go_backwards, time_major, return_sequences,
+        slots, x_factors, h_factors, algorithm or "auto", go_backwards, time_major,
+        return_sequences,
     )  # fmt: skip
 
 
@@ -134,6 +140,27 @@ def _zeroed(kind: Kind, state: Any | None, rows: Any) -> Any | None:
     if state is None:
         return None
     return kind.cupy.where(rows[:, None], np.zeros((), state.dtype)[()], state)
+
+
+def _checked_noise(
+    noise: Noise | None, kind: Kind, shape: tuple[int, int], units: int
+) -> tuple[Any | None, Any | None]:
+    """Return the factors of x, (1, B, I), and of h."""
+    if noise is None:
+        return None, None
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
+    for name in ("zoneout", "cell_zoneout"):
+        if getattr(noise, name) is not None:
+            raise NotImplementedError(
+                f"noise.{name}: got a value, but the CUDA operator does not have it yet; expected "
+                "None"
+            )
+    if kind.dtype == "bfloat16":
+        raise NotImplementedError("noise: got it beside bfloat16, expected float32 or float64")
+    x, h = noise.x, noise.h
+    x_factors = None if x is None else as_device_array(x, "noise.x", kind, shape)[None]
+    return x_factors, None if h is None else as_device_array(h, "noise.h", kind, (shape[0], units))
 
 
 def _check_variants(variants: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._arguments import check_flag
+from ..variants import Gates
 from .arrays import Kind, as_device_array, current
 from .availability import require
 from .call import TIMEOUT_NS, Call, checked_call, raise_timeout
@@ -46,8 +48,9 @@ def lstm(
     time_major: bool = False,
     return_sequences: bool = True,
     algorithm: str | None = None,
+    return_gates: bool = False,
     **options: Any,
-) -> Outputs:
+) -> Any:
     """Run an LSTM over sequences on a CUDA device.
 
     Parameters
@@ -68,10 +71,13 @@ def lstm(
         Whether the output holds every step, or is h after the last.
     algorithm : "cluster", "grid" or "steps", optional
         Force how the steps are run; by default the one that is expected to be fastest.
+    return_gates : bool
+        Whether to return the gates and cells of all steps as well.
     **options
-        `lengths`, `mask`, `reset` and `zero_output_for_mask` as of `lstm_ext.functional.lstm`, in
-        arrays on the device of x. Nothing waits for it, so lengths are not looked at: more than T
-        count as T. The other arguments are not there on the GPU yet.
+        `lengths`, `mask`, `reset`, `zero_output_for_mask` and `noise` (without zoneout, not in
+        bfloat16) as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits for
+        it, so lengths are not looked at: more than T count as T. The other arguments are not there
+        on the GPU yet.
 
     Returns
     -------
@@ -80,6 +86,8 @@ def lstm(
         where a mask makes it zero.
     h, c : (B, H) arrays
         The state after the last step; c is float32 beside bfloat16.
+    gates : variants.Gates
+        With `return_gates`; zeros at masked steps.
 
     All are arrays of torch if x is one, else of CuPy. The work is on the current stream of that
     library and may not be done yet.
@@ -98,8 +106,10 @@ def lstm(
         x, kernel, recurrent_kernel, bias, initial_state, algorithm, options,
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
+    check_flag(return_gates, "return_gates")
     with current(call.kind) as stream:
-        return _forward(call, stream, keep=False).outputs
+        run = _forward(call, stream, keep=return_gates)
+        return (*run.outputs, _gates(call, run)) if return_gates else run.outputs
 
 
 def lstm_vjp(
@@ -221,7 +231,7 @@ def _projected(call: Call, keep: bool, stream: int) -> Any:
     Where that is enough x is multiplied as it lies; a backward pass wants it in the order of the
     steps.
     """
-    x, shape = call.x, (*call.x.shape[:2], 4 * call.units)
+    x, shape = _noisy_inputs(call), (*call.x.shape[:2], 4 * call.units)
     by_row = x.swapaxes(0, 1)[:, :: -1 if call.go_backwards else 1]
     if keep or not by_row.flags.c_contiguous:
         return _project(call, _rows(call.kind.cupy.ascontiguousarray(x)), stream).reshape(shape)
@@ -236,22 +246,42 @@ def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
     projected = _projected(call, keep, stream)
     sequence, hidden = kind.empty((steps + 1, batch, units))
     sequence, output = sequence[1:], None
-    if call.slots is not None:
+    if call.slots is not None or call.h_factors is not None:
         sequence, output = kind.empty((steps, batch, units))
     h, h_out = kind.empty((batch, units))
     c, c_out = kind.empty((batch, units), computed=True)
     gates = cupy.empty((steps, batch, 4 * units), kind.stored) if keep else None
     cells = cupy.empty((steps, batch, units), kind.computed) if keep else None
-    plan = call.plan("forward")
+    plan, h0 = call.plan("forward"), call.h0
+    if call.h_factors is not None:  # h goes on from h0, steps read it times the factors
+        h_out[...] = 0 if h0 is None else h0
+        h0 = None if h0 is None else h0 * call.h_factors
     call.native.forward(
-        plan, projected, call.recurrent_kernel, call.bias, call.h0, call.c0, _flags(call), hidden,
-        output, h_out, c_out, gates, cells, call.scratch(plan), stream, TIMEOUT_NS,
+        plan, projected, call.recurrent_kernel, call.bias, h0, call.c0, _flags(call),
+        call.h_factors, hidden, output, h_out, c_out, gates, cells, call.scratch(plan), stream,
+        TIMEOUT_NS,
     )  # fmt: skip
     if call.return_sequences:
         returned = sequence if call.time_major else sequence.swapaxes(0, 1)
     else:
-        returned = h if output is None else sequence[-1]
+        returned = h if call.slots is None else sequence[-1]
     return _Run(hidden, gates, cells, (returned, h, c))
+
+
+def _gates(call: Call, run: _Run) -> Gates:
+    """Return what was kept of all steps, (B, T, H) each."""
+    kind, shape = call.kind, (call.batch_size, call.steps, call.units)
+    parts: list[Any] = [(run.gates, gate * call.units, False) for gate in range(4)]
+    made = []
+    for values, first, computed in (*parts, (run.cells, 0, True)):
+        owned, out = kind.empty(shape, computed=computed)
+        part = values[:, :, first : first + call.units]
+        if call.slots is not None and call.slots.valid is not None:
+            zero = np.zeros((), part.dtype)[()]
+            part = kind.cupy.where(call.slots.valid[:, :, None], part, zero)
+        out[...] = part.swapaxes(0, 1)
+        made.append(owned)
+    return Gates(*made)
 
 
 def _flags(call: Call) -> Any | None:
@@ -312,8 +342,8 @@ def _backward(
     if call.slots is not None:
         carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
     call.native.backward(
-        plan, call.recurrent_kernel, call.c0, _flags(call), carry, gates, cells, *upstream, d_z,
-        d_h0_out, d_c0_out, call.scratch(plan), stream, TIMEOUT_NS,
+        plan, call.recurrent_kernel, call.c0, _flags(call), call.h_factors, carry, gates, cells,
+        *upstream, d_z, d_h0_out, d_c0_out, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     return d_h0, d_c0
 
@@ -343,18 +373,24 @@ def _gradients(
     return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0)
 
 
+def _noisy_inputs(call: Call) -> Any:
+    return call.x if call.x_factors is None else call.x * call.x_factors
+
+
 def _inputs_of_steps(call: Call) -> Any:
     """Return x with zeros where it is masked: zero times a NaN that lies there would be NaN."""
+    x = _noisy_inputs(call)
     if call.slots is None or call.slots.valid is None:
-        return call.x
-    zero = np.zeros((), call.x.dtype)[()]
-    return call.kind.cupy.where(call.slots.valid[:, :, None], call.x, zero)
+        return x
+    return call.kind.cupy.where(call.slots.valid[:, :, None], x, np.zeros((), x.dtype)[()])
 
 
 def _input_gradient(call: Call, rows: Any) -> Any:
     """Return the gradient of x, from the (T * B, 4H) gradients of z."""
     kind, shape = call.kind, tuple(call.x.shape)
+    factors = call.x_factors
     in_order = not call.go_backwards and (call.time_major or 1 in shape[:2])
+    in_order = in_order and factors is None
     d_x, out = kind.empty(shape if call.time_major else (shape[1], shape[0], shape[2]))
     product = multiply(
         kind, rows, call.kernel, dtype=kind.stored, transpose_b=True,
@@ -362,5 +398,6 @@ def _input_gradient(call: Call, rows: Any) -> Any:
     )  # fmt: skip
     if not in_order:
         product = product.reshape(shape)[:: -1 if call.go_backwards else 1]
+        product = product if factors is None else product * factors
         out[...] = product if call.time_major else product.swapaxes(0, 1)
     return d_x

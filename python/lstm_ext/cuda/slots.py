@@ -49,7 +49,7 @@ def as_slots(
     }
     valid, resets = marked["mask"], marked["reset"]
     if lengths is not None:
-        counts = _checked(lengths, "lengths", kind, (batch,), "iu", "integers")
+        counts: Any = _checked(lengths, "lengths", kind, (batch,), "iu", "integers")
         valid = kind.cupy.arange(steps)[None, :] < counts[:, None]
     if (valid is None and resets is None) or batch == 0 or steps == 0:
         return None
