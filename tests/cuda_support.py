@@ -36,7 +36,7 @@ EMULATION = SOURCE / "tests" / "native" / "cuda_emulation"
 SOURCES = [
     *(
         SOURCE / "csrc" / "cuda" / f"{name}.cu"
-        for name in ("cluster", "grid", "steps", "driver", "product")
+        for name in ("cluster", "grid", "steps", "driver", "product", "rows")
     ),
     SOURCE / "csrc" / "cuda" / "plan.cpp",
     *(SOURCE / "csrc" / "bindings" / "cuda" / f"{name}.cpp" for name in ("operator", "device")),

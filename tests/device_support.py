@@ -19,13 +19,14 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from cuda_support import Split, _Device, emulating, emulation
-from lstm_ext import LSTM, Dense, Dropout, Input, Sequential
+from lstm_ext import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Masking, Sequential
 
 waits = 0  # how often the host had to wait for a number or an array
 
 # What of NumPy's functions without a ufunc may be called; CuPy has all of them.
 _FUNCTIONS = {
-    "broadcast_to", "clip", "concatenate", "empty_like", "nan_to_num", "where", "zeros_like",
+    "any", "broadcast_to", "clip", "concatenate", "empty_like", "nan_to_num", "where",
+    "zeros_like",
 }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def _same(name: str) -> Any:
     return method
 
 
-for _name in ("astype", "copy", "ravel", "reshape", "swapaxes", "view"):
+for _name in ("argsort", "astype", "copy", "cumsum", "ravel", "reshape", "swapaxes", "view"):
     setattr(CupyArray, _name, _same(_name))
 for _name in ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides"):
     setattr(CupyArray, _name, property(lambda self, name=_name: getattr(self.memory, name)))
@@ -161,8 +162,10 @@ def strict_cupy() -> types.ModuleType:
 
     functions = {
         name: made(getattr(np, name))
-        for name in ("arange", "empty_like", "full", "ones", "stack", "zeros", "ascontiguousarray")
-    }
+        for name in (
+            "arange", "empty_like", "full", "ones", "stack", "where", "zeros", "ascontiguousarray"
+        )
+    }  # fmt: skip
     functions["empty"] = lambda shape, dtype: CupyArray(np.full(shape, np.nan).astype(dtype))
     attributes = {
         **functions, "ndarray": CupyArray, "asarray": to_device, "matmul": matmul,
@@ -220,4 +223,52 @@ def make_model(dtype: str = "float32", **compiled: Any) -> Sequential:
         ]
     )
     model.compile(**{"optimizer": "adam", "loss": "mse", **compiled})
+    return model
+
+
+MASK = _rng.random((B, T)) < 0.6
+MASK[1], MASK[2] = False, True
+MASKED_X = X.copy()
+MASKED_X[~MASK] = 0
+NUMBERS = np.where(MASK, _rng.integers(1, 7, (B, T)), 0)
+
+
+def make_masked(dtype: str = "float32", sequences: bool = False) -> Sequential:
+    model = Sequential(
+        [
+            Input((T, I)),
+            Masking(dtype=dtype),
+            LSTM(H, return_sequences=True, seed=1, dtype=dtype, dropout=0.2),
+            LSTM(H, return_sequences=sequences, seed=2, dtype=dtype, recurrent_dropout=0.2),
+            Dense(1, seed=5, dtype=dtype),
+        ]
+    )
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def make_embedded(dtype: str = "float32", sequences: bool = False) -> Sequential:
+    model = Sequential(
+        [
+            Input((T,)),
+            Embedding(7, I, mask_zero=True, seed=3, dtype=dtype),
+            LSTM(H, return_sequences=sequences, seed=2, dtype=dtype),
+            Dense(1, seed=5, dtype=dtype),
+        ]
+    )
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def make_pairs(dtype: str = "float32") -> Sequential:
+    inner = LSTM(H, return_sequences=True, seed=1, dtype=dtype, dropout=0.2)
+    model = Sequential(
+        [
+            Input((T, I)),
+            Bidirectional(inner),
+            Bidirectional(LSTM(H, seed=2, dtype=dtype), "ave"),
+            Dense(1, seed=5, dtype=dtype),
+        ]
+    )
+    model.compile("adam", "mse")
     return model

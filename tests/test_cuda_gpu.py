@@ -10,7 +10,17 @@ import pytest
 
 from cuda_support import plain_bfloat16, round_problem, rounded
 from lstm_ext import config, cuda, reference
-from support import RESULTS, Problem, assert_as_accurate, assert_same_bits, make_problem, run, wider
+from lstm_ext.variants import Noise
+from support import (
+    RESULTS,
+    Problem,
+    assert_as_accurate,
+    assert_no_slip,
+    assert_same_bits,
+    make_problem,
+    run,
+    wider,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -97,6 +107,36 @@ def test_parity(size: tuple[int, int, int, int], dtype: str, algorithm: str | No
             pytest.skip(str(error))
         raise
     assert_accurate(dtype, problems, found)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("size", [(5, 6, 3, 10), (17, 20, 13, 65), (33, 9, 32, 128)])
+def test_masks_resets_and_noise(
+    size: tuple[int, int, int, int], go_backwards: bool, algorithm: str
+) -> None:
+    rng = np.random.default_rng(size[0])
+    slots = size[:2]
+    options: dict[str, Any] = {"mask": rng.random(slots) < 0.6, "reset": rng.random(slots) < 0.2}
+    factors = [np.where(rng.random((size[0], n)) < 0.3, 0, 1 / 0.7).astype("f4") for n in size[2:]]
+    problem = make_problem(*size)
+    flags = {"go_backwards": go_backwards}
+    expected, expected_back = reference.lstm_vjp(
+        *problem.arguments, initial_state=problem.initial_state, noise=Noise(*factors), **options,
+        **flags,
+    )  # fmt: skip
+    device = [put(a, "float32") for a in (*problem.arguments, *problem.initial_state)]
+    found, back = cuda.lstm_vjp(
+        *device[:-2], initial_state=tuple(device[-2:]), algorithm=algorithm,
+        noise=Noise(*(put(f, "float32") for f in factors)),
+        **{name: put(value, "bool") for name, value in options.items()}, **flags,
+    )  # fmt: skip
+    upstream = problem.d_output, problem.d_h, problem.d_c
+    gradients = back(*(put(a, "float32") for a in upstream))
+    cuda.synchronize()
+    wanted = (*expected, *expected_back(*upstream)[:6])
+    for index, (a, b) in enumerate(zip((*found, *gradients), wanted, strict=True)):
+        assert_no_slip(get(a), b, str(index))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
-from device_support import X, Y, make_model
-from lstm_ext import config, set_random_seed
-from support import assert_as_accurate, assert_same_bits
+from device_support import (
+    MASKED_X,
+    NUMBERS,
+    B,
+    H,
+    T,
+    X,
+    Y,
+    make_embedded,
+    make_masked,
+    make_model,
+    make_pairs,
+)
+from lstm_ext import LSTM, config, set_random_seed
+from support import assert_as_accurate, assert_no_slip, assert_same_bits
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,6 +50,39 @@ def test_fit_is_that_of_numpy(optimizer: str) -> None:
     assert_as_accurate(*results, [wide, *exact.get_weights()], "fit", factor=4)
     before = there.get_weights()
     assert_same_bits(there.to_device("cpu").weights, before)
+
+
+@pytest.mark.parametrize("kind", ["masked", "embedded", "pairs"])
+def test_models_with_masks_and_pairs(kind: str) -> None:
+    import cupy
+
+    make, x = {
+        "masked": (make_masked, MASKED_X),
+        "embedded": (make_embedded, NUMBERS),
+        "pairs": (make_pairs, X),
+    }[kind]
+    there = make().to_device("cuda")
+    ours, exact = make(), make("float64")
+    found = trained(there, cupy.asarray(x), cupy.asarray(Y))
+    wide_x = x if kind == "embedded" else x.astype("f8")
+    plain, wide = trained(ours, x, Y), trained(exact, wide_x, Y.astype("f8"))
+    results = [found.get(), *there.get_weights()], [plain, *ours.get_weights()]
+    assert_as_accurate(*results, [wide, *exact.get_weights()], "fit", factor=4)
+
+
+def test_a_stream_gives_the_sequence() -> None:
+    import cupy
+
+    layer = LSTM(H, return_sequences=True, seed=1, device="cuda")
+    x = cupy.asarray(X)
+    expected = layer(x).get()
+    stream = layer.stream(B)
+    for t in range(T):
+        if t == 2:
+            stream = pickle.loads(pickle.dumps(stream))
+        assert_no_slip(stream.step(x[:, t]).get(), expected[:, t], f"step {t}")
+    stream.reset([1, 3])
+    assert not stream.state[0].get()[[1, 3]].any()
 
 
 def test_tensors_come_by_dlpack() -> None:

@@ -181,14 +181,16 @@ def _describe(value: Any) -> str:
     return "a NumPy array" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def as_mask(value: ArrayLike | None, name: str = "mask") -> Array | None:
+def as_mask(value: ArrayLike | None, name: str = "mask", device: str = "cpu") -> Array | None:
     """Return a mask as an array of bools, converting numbers as Keras does.
 
     Raises
     ------
     TypeError, ValueError
-        If it does not hold numbers, or is ragged.
+        If it does not hold numbers, is ragged, or is not where `device` says.
     """
+    if value is not None and device != "cpu":
+        return as_numbers(value, name, np.dtype(np.bool_), device)
     if value is None or (type(value) is np.ndarray and value.dtype == np.bool_):
         return value
     return as_numbers(value, name, np.dtype(np.bool_))

@@ -44,6 +44,14 @@ def forward(
 def multiply(
     dtype: str, a: _DeviceArray, b: _DeviceArray, out: _DeviceArray, stream: int
 ) -> None: ...
+def add_rows(
+    dtype: str,
+    numbers: _DeviceArray,
+    order: _DeviceArray,
+    d: _DeviceArray,
+    out: _DeviceArray,
+    stream: int,
+) -> None: ...
 def backward(
     plan: Plan,
     recurrent_kernel: _DeviceArray,

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _cpu, functional
+from .cuda.stream import DeviceStream
 from .variants import Cell, LayerNorm
 
-__all__ = ["ModelStream", "Stream"]
+__all__ = ["ModelStream", "Stream", "row_numbers"]
 
 Array = NDArray[Any]
 State = tuple[Array, Array]
@@ -105,7 +106,7 @@ class Stream:
         rows : sequence of int, or array of B bools, optional
             The numbers of the rows, or which of them. All by default.
         """
-        self._native.reset(None if rows is None else _row_numbers(rows, self.batch_size))
+        self._native.reset(None if rows is None else row_numbers(rows, self.batch_size))
 
     def __copy__(self) -> Stream:
         return self._with_state(self.state)
@@ -130,7 +131,14 @@ def _restore(
     return stream
 
 
-def _row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int64]:
+def row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int64]:
+    """Return the numbers of rows that are given so, or as B bools.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are neither, or no rows of the batch.
+    """
     numbers = np.atleast_1d(np.asarray(rows))
     if numbers.dtype == np.bool_:
         if numbers.shape != (batch_size,):
@@ -143,6 +151,9 @@ def _row_numbers(rows: Sequence[int] | Array, batch_size: int) -> NDArray[np.int
     return np.ascontiguousarray(numbers, np.int64)
 
 
+AnyStream = Stream | DeviceStream
+
+
 class ModelStream:
     """A whole model that takes one step of each sequence of a batch at a time.
 
@@ -152,20 +163,20 @@ class ModelStream:
     Parameters
     ----------
     stages : sequence
-        `Stream` objects, and functions of a (B, features) array.
+        `Stream` objects or those of a device, and functions of a (B, features) array.
     batch_size : int
     """
 
     def __init__(
-        self, stages: Sequence[Stream | Callable[[Array], Array]], batch_size: int
+        self, stages: Sequence[AnyStream | Callable[[Array], Array]], batch_size: int
     ) -> None:
         self._stages = list(stages)
         self.batch_size = batch_size
 
     @property
-    def streams(self) -> list[Stream]:
+    def streams(self) -> list[AnyStream]:
         """The streams of the LSTM layers, in order."""
-        return [stage for stage in self._stages if isinstance(stage, Stream)]
+        return [stage for stage in self._stages if isinstance(stage, (Stream, DeviceStream))]
 
     def step(self, x: Array, out: Array | None = None) -> Array:
         """Advance by one step.
@@ -181,7 +192,7 @@ class ModelStream:
         (B, features) array
         """
         for stage in self._stages:
-            x = stage.step(x) if isinstance(stage, Stream) else stage(x)
+            x = stage.step(x) if isinstance(stage, (Stream, DeviceStream)) else stage(x)
         if out is None:
             return x
         if out.shape != x.shape or out.dtype != x.dtype:

@@ -44,6 +44,11 @@ struct TypeCode<cuda::BFloat16> {
 };
 
 template <>
+struct TypeCode<int64_t> {
+  static bool fits(const std::string& code) { return code == "<i8"; }
+  static const char* name() { return "int64"; }
+};
+template <>
 struct TypeCode<uint8_t> {
   static bool fits(const std::string& code) { return code == "|u1"; }
   static const char* name() { return "uint8"; }

@@ -5,6 +5,7 @@
 #include "bindings/cuda/plan.hpp"
 #include "cuda/product.hpp"
 #include "cuda/recurrence.hpp"
+#include "cuda/rows.hpp"
 
 namespace lstm_ext {
 namespace bindings {
@@ -143,6 +144,22 @@ void multiply(const py::object& a, const py::object& b, const py::object& out, u
   cuda::multiply(product, reinterpret_cast<cuda::Stream>(stream));
 }
 
+template <class S>
+void add_rows(const py::object& numbers, const py::object& order, const py::object& d,
+              const py::object& out, uint64_t stream) {
+  const DeviceArray from = device_array(d, "d"), to = device_array(out, "out");
+  if (from.shape.size() != 2) refuse("d", "2 dimensions");
+  if (to.shape.size() != 2) refuse("out", "2 dimensions");
+  cuda::RowSums<S> sums{};
+  sums.count = from.shape[0], sums.width = from.shape[1], sums.rows = to.shape[0];
+  sums.numbers = read<int64_t>(numbers, "numbers", {sums.count});
+  sums.order = read<int64_t>(order, "order", {sums.count});
+  sums.d = read<S>(d, "d", {sums.count, sums.width});
+  sums.out = write<S>(out, "out", {sums.rows, sums.width});
+  const py::gil_scoped_release release;
+  cuda::add_rows(sums, reinterpret_cast<cuda::Stream>(stream));
+}
+
 // Calls `function` with a value of the type that is stored.
 template <class Function>
 void with_type(cuda::Precision precision, const Function& function) {
@@ -186,6 +203,21 @@ void add_cuda_operator(py::module_& module) {
       },
       "Enqueue out = a @ b, with sums in the computed dtype, which is that of out.",
       py::arg("dtype"), py::arg("a"), py::arg("b"), py::arg("out"), py::arg("stream"));
+  module.def(
+      "add_rows",
+      [](const std::string& dtype, const py::object& numbers, const py::object& order,
+         const py::object& d, const py::object& out, uint64_t stream) {
+        with_type(precision_of(dtype), [&](auto type) {
+          if constexpr (!std::is_same_v<decltype(type), cuda::BFloat16>) {
+            add_rows<decltype(type)>(numbers, order, d, out, stream);
+          } else {
+            refuse("dtype", "float32 or float64");
+          }
+        });
+      },
+      "Enqueue out[n] = the sum of the rows d[order[i]] with the sorted numbers[i] = n.",
+      py::arg("dtype"), py::arg("numbers"), py::arg("order"), py::arg("d"), py::arg("out"),
+      py::arg("stream"));
   module.def(
       "backward",
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object flags,

@@ -8,5 +8,6 @@ when the first device array arrives.
 
 from .availability import available
 from .operator import Gradients, lstm, lstm_vjp, synchronize
+from .stream import DeviceStream
 
-__all__ = ["Gradients", "available", "lstm", "lstm_vjp", "synchronize"]
+__all__ = ["DeviceStream", "Gradients", "available", "lstm", "lstm_vjp", "synchronize"]

@@ -12,6 +12,7 @@ from .. import functional
 from .._arrays import as_numbers, require_cpu
 from .._registry import check_unsupported, serialize
 from .base import Layer, LayerBackward, Shape
+from .bidirectional_device import PairOnDevice
 from .lstm import LSTM
 from .lstm_run import check_call
 from .lstm_state import State, describe
@@ -27,7 +28,7 @@ T = TypeVar("T")
 _UNSUPPORTED = {"weights": None}
 
 
-class Bidirectional(Layer):
+class Bidirectional(PairOnDevice):
     """An LSTM layer beside one that reads backwards, as Keras's layer of that name.
 
     Parameters
@@ -40,12 +41,14 @@ class Bidirectional(Layer):
     backward_layer : LSTM, optional
         The layer for the other direction, itself; by default one like `layer`.
     **options
-        `name`, `trainable` and `input_shape`, as of every layer.
+        `name`, `trainable`, `input_shape` and `device`, as of every layer.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not what it should be, or the two layers do not go together.
+    NotImplementedError
+        If a layer is on a device, or has something that is not there.
 
     Notes
     -----
@@ -81,16 +84,15 @@ class Bidirectional(Layer):
         super().__init__(dtype=layer.dtype, **options)
         self.forward_layer = _like(layer, "forward_", go_backwards=layer.go_backwards)
         self.backward_layer = backward_layer or _like(layer, "backward_", go_backwards=True)
+        if self._device != "cpu":
+            self.check_on(self._device)
+            self._move(self._device)
         self.merge_mode = merge_mode
         check_pair(self.forward_layer, self.backward_layer, merge_mode)
         self.stateful = layer.stateful
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
         for inner in self._layers:
             inner.zero_output_for_mask = self.return_sequences
-
-    @property
-    def _layers(self) -> tuple[LSTM, LSTM]:
-        return self.forward_layer, self.backward_layer
 
     @property
     def inner_layers(self) -> list[Layer]:
@@ -104,12 +106,7 @@ class Bidirectional(Layer):
         self.compute_output_shape(input_shape)
         for layer in self._layers:
             layer.build_once(input_shape)
-        # The arrays themselves: the two layers change them in place.
-        self._weights = {
-            f"{side}/{name}": weight
-            for side, layer in zip(("forward", "backward"), self._layers, strict=True)
-            for name, weight in layer._weights.items()
-        }
+        self._collect_weights()
         self.built = True
 
     @property
@@ -186,16 +183,24 @@ class Bidirectional(Layer):
             If an argument does not fit; nothing is changed then.
         """
         x = self.prepare(x)
+        if self._device != "cpu":
+            calls = self._calls_on_device(x, self._as_pairs(initial_state), mask, lengths, reset)
+            merged, own_states = self._run_on_device(calls, training)
+            for layer, state in zip(self._layers, own_states, strict=True):
+                layer._keep([state])
+            return self._returned(merged, own_states)
         layers = self._layers
         packed = [layer._full() if training else layer._packed or layer._pack() for layer in layers]
         options = self._options(x, packed, training, initial_state, mask, lengths, reset)
         weights = self._by_reading([own[0] for own in packed])
         output, *states = functional.bidirectional(x, *weights, **options)
         self._keep(states)
-        merged = self._merge(output)
-        returned = [merged] if isinstance(merged, np.ndarray) else list(merged)
+        return self._returned(self._merge(output), self._by_reading(states))
+
+    def _returned(self, merged: Any, states: Sequence[State]) -> Any:
+        returned = list(merged) if isinstance(merged, tuple) else [merged]
         if self.return_state:
-            returned += [array for state in self._by_reading(states) for array in state]
+            returned += [array for state in states for array in state]
         return returned[0] if len(returned) == 1 else tuple(returned)
 
     def vjp(
@@ -211,6 +216,12 @@ class Bidirectional(Layer):
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
         if self.merge_mode is None:
             raise ValueError("merge_mode: got None, expected one that gives a single output")
+        if self._device != "cpu":
+            calls = self._calls_on_device(x, self._as_pairs(initial_state), mask, lengths, reset)
+            merged, own_states, back = self._vjp_on_device(calls, training)
+            for layer, state in zip(self._layers, own_states, strict=True):
+                layer._keep([state])
+            return merged, back
         packed = [layer._full() for layer in self._layers]
         options = self._options(x, packed, training, initial_state, mask, lengths, reset)
         weights = self._by_reading([own[0] for own in packed])
@@ -266,7 +277,7 @@ class Bidirectional(Layer):
         if not isinstance(given, (tuple, list)) or len(given) != 4:
             raise ValueError(f"initial_state: got {describe(given)}, expected (h, c, h, c)")
         h, c, h_back, c_back = (
-            as_numbers(array, f"initial_state[{index}]", self._dtype)
+            as_numbers(array, f"initial_state[{index}]", self._dtype, self._device)
             for index, array in enumerate(given)
         )
         return [(h, c), (h_back, c_back)]

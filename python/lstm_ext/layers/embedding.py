@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import initializers
-from .._arrays import as_numbers
+from .._arrays import as_numbers, is_on_device
 from .._registry import check_unsupported, serialize
+from ..cuda.rows import add_rows
 from .base import Layer, LayerBackward, Shape, Weight, check_size
 
 __all__ = ["Embedding"]
@@ -46,6 +47,8 @@ class Embedding(Layer):
     **options
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
+
+    supports_cuda = True
 
     embeddings = Weight("The table, (input_dim, output_dim); read-only.")
 
@@ -84,7 +87,13 @@ class Embedding(Layer):
         return (*input_shape, self.output_dim)
 
     def convert(self, x: ArrayLike) -> Array:
-        """Convert to whole numbers, as Keras does, and check that each has a row."""
+        """Convert to whole numbers, as Keras does, and check that each has a row.
+
+        On a device, where nothing waits for a check, a number without one gives NaN.
+        """
+        if self._device != "cpu":
+            there = as_numbers(x, "x", None, self._device)
+            return there if there.dtype.kind in "iu" else there.astype(np.int64)
         if not (isinstance(x, np.ndarray) and x.dtype.kind in "iu"):
             x = as_numbers(x, "x", np.dtype(np.float64)).astype(np.int64)
         if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
@@ -94,11 +103,19 @@ class Embedding(Layer):
         return x
 
     def _forward(self, x: Array, training: bool) -> Array:
-        return self._weights["embeddings"][x]
+        table = self._weights["embeddings"]
+        if self._device == "cpu":
+            return table[x]
+        has_row = (x >= 0) & (x < self.input_dim)
+        rows = table[np.where(has_row, x, 0)]
+        return np.where(has_row[..., None], rows, rows.dtype.type(np.nan))
 
     def compute_mask(self, inputs: ArrayLike, mask: Array | None = None) -> Array | None:
         """Return where the numbers are not 0, with `mask_zero`."""
-        return np.asarray(inputs) != 0 if self.mask_zero else super().compute_mask(inputs, mask)
+        if not self.mask_zero:
+            return super().compute_mask(inputs, mask)
+        numbers: Any = inputs if is_on_device(inputs) else np.asarray(inputs)
+        return numbers != 0  # type: ignore[no-any-return]
 
     def vjp(
         self, x: Array, training: bool = True, mask: Array | None = None
@@ -110,6 +127,8 @@ class Embedding(Layer):
                 raise ValueError(f"{self.name}: expected to be the first layer of its model")
             if not self.trainable:
                 return None, []
+            if self._device != "cpu":
+                return None, [add_rows(x.ravel(), dy.reshape(-1, self.output_dim), self.input_dim)]
             gradient = np.zeros_like(self._weights["embeddings"])
             np.add.at(gradient, x, dy)
             return None, [gradient]

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import initializers, random
-from .._arrays import require_cpu
 from .._registry import check_unsupported, serialize
-from ..streaming import ModelStream, Stream
+from ..cuda.stream import DeviceStream
+from ..streaming import AnyStream, ModelStream, Stream
 from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
 from .lstm_device import OnDevice
-from .lstm_run import Called, Results, noise_seed, run, run_alone, run_alone_vjp, run_vjp
+from .lstm_run import Results, noise_seed, run, run_alone, run_alone_vjp, run_vjp
 from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 
@@ -34,7 +34,7 @@ _UNSUPPORTED = {
 }
 
 
-class LSTM(Weighted, Stateful, Called, OnDevice):
+class LSTM(Weighted, Stateful, OnDevice):
     """Long short-term memory, as Keras's layer of that name, with what else LSTMs are known for.
 
     Shapes below use B, T, I, H and P for batch size, sequence length, input size, units and size of
@@ -255,12 +255,12 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         if self._packed is None or type(x) is not np.ndarray or x.dtype != self._dtype:
             x = self.prepare(x)
             if self._device != "cpu":  # where weights are never packed
-                given = {"mask": mask, "lengths": lengths, "reset": reset}
-                given["return_gates"] = return_gates
-                states = self._states(x, initial_state)
-                results, _ = self._run_on_device(x, states, training, given)
+                call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
+                results, _ = self._run_on_device(call, training, return_gates=return_gates)
                 self._keep(results.states)
-                return self._several(results, False) if self.return_state else results.output
+                if not (self.return_state or return_gates):
+                    return results.output
+                return self._several(results, return_gates)
         whole = mask is lengths is reset is None
         if whole and self.num_layers == 1 and not (training or return_gates):
             # The straight way: a small call takes a microsecond or two.
@@ -304,10 +304,8 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
     ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back. The state is kept as in a call."""
         if self._device != "cpu":
-            given = {"mask": mask, "lengths": lengths, "reset": reset}
-            results, back = self._run_on_device(
-                x, self._states(x, initial_state), training, given, keep=True
-            )
+            call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
+            results, back = self._run_on_device(call, training, keep=True)
             assert back is not None
             return self._ended(results.output, results.states, back)
         packed = self._full()
@@ -332,19 +330,17 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
             return output, pull_back
         return output, lambda dy, need_x: (pull_back(dy, need_x)[0], [])
 
-    def stream(self, batch_size: int = 1) -> Stream | ModelStream:
+    def stream(self, batch_size: int = 1) -> AnyStream | ModelStream:
         """Return a `lstm_ext.streaming.Stream` with the layer's weights as they are now.
 
-        Of several layers it is a `ModelStream`, which has the same methods; its state is a list.
+        On a device it is a `lstm_ext.cuda.DeviceStream`. Of several layers it is a `ModelStream`,
+        which has the same methods; its state is a list.
 
         Raises
         ------
         ValueError
             If the layer is not built, or reads its sequences backwards.
-        NotImplementedError
-            If it is on a device.
         """
-        require_cpu([self], "stream")
         if not self.built:
             raise ValueError(
                 f"{self.name}: stream before the layer is built; build or call it first"
@@ -352,9 +348,12 @@ class LSTM(Weighted, Stateful, Called, OnDevice):
         if self.go_backwards:
             raise ValueError(f"{self.name}: got go_backwards, expected a layer that reads forwards")
         size = check_size(batch_size, "batch_size")
-        streams = []
+        streams: list[AnyStream] = []
         for index in range(self.num_layers):
             plain, named = operands(self._weights, index)
+            if self._device != "cpu":
+                streams.append(DeviceStream(plain, size))
+                continue
             options = {"cell": self.cell, "weights_dtype": self._weights_dtype, **named}
             streams.append(Stream(plain, size, **options))
         return streams[0] if self.num_layers == 1 else ModelStream(streams, size)

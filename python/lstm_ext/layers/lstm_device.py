@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from .. import cuda
 from .._arrays import namespace, put
-from ..variants import Cell
+from ..variants import Cell, Gates, Noise
 from .base import Layer
-from .lstm_run import Backward, Results
+from .lstm_run import Backward, Call, Called, Results, Sizes
 from .lstm_state import State
 from .lstm_weights import operands
 
@@ -22,18 +22,13 @@ Array = NDArray[Any]  # here of CuPy
 _PLAIN = Cell()
 
 
-class OnDevice(Layer):
+class OnDevice(Called, Layer):
     """Calls of an LSTM layer through `lstm_ext.cuda`, whose operator has no variants yet."""
 
-    cell: Cell
-    dropout: float
-    recurrent_dropout: float
     peepholes: bool
     proj_size: int | None
     layer_norm: bool
     num_layers: int
-    go_backwards: bool
-    return_sequences: bool
     _weights_dtype: str | None
     _repackers: Any
     _state: list[State] | None
@@ -69,56 +64,69 @@ class OnDevice(Layer):
             self._state = [(put(h, device), put(c, device)) for h, c in self._state]
 
     def _run_on_device(
-        self,
-        x: Array,
-        states: Sequence[State] | None,
-        training: bool,
-        others: Mapping[str, Any],
-        *,
-        keep: bool = False,
+        self, call: Call, training: bool, *, return_gates: bool = False, keep: bool = False
     ) -> tuple[Results, Backward | None]:
-        """Run the layers, one after the other; with `keep` for a backward pass.
-
-        `others` are the arguments of a call that are not there on a device.
-        """
-        self._check_call(x, training, others)
-        xp, count = namespace(x), self.num_layers
-        ended: list[State] = []
+        """Run the layers, one after the other; with `keep` for a backward pass."""
+        self._check_call(call)
+        call = self._with_drawn(call) if training and self._is_noisy else call
+        count = self.num_layers
+        turned = count > 1 and call.go_backwards
+        call = call.read_forwards() if count > 1 else call
+        states: list[State] = []
+        gates: list[Gates] = []
         pull_backs: list[Any] = []
-        output = x
+        output = call.x
         for index in range(count):
             plain, _ = operands(self._weights, index)
-            options: dict[str, Any] = {
-                # What the first layer wrote is in the order in which the others read it.
-                "go_backwards": self.go_backwards and index == 0,
-                "return_sequences": self.return_sequences or index + 1 < count,
-            }
-            if states is not None:
-                h, c = states[index]
-                options["initial_state"] = xp.ascontiguousarray(h), xp.ascontiguousarray(c)
+            options = call.options(index, count)
+            if options["initial_state"] is not None:
+                xp = namespace(output)
+                options["initial_state"] = tuple(
+                    map(xp.ascontiguousarray, options["initial_state"])
+                )
             if keep:
                 (output, h, c), pull_back = cuda.lstm_vjp(output, *plain, **options)
                 pull_backs.append(pull_back)
+            elif return_gates:
+                output, h, c, own = cuda.lstm(output, *plain, return_gates=True, **options)
+                gates.append(own)
             else:
                 output, h, c = cuda.lstm(output, *plain, **options)
-            ended.append((h, c))
-        return Results(output, ended, []), _backward(pull_backs) if keep else None
+            states.append((h, c))
+        return Results(output, states, gates), _backward(pull_backs, turned) if keep else None
 
-    def _check_call(self, x: Array, training: bool, others: Mapping[str, Any]) -> None:
-        given = [name for name, value in others.items() if value is not None and value is not False]
-        if training:
-            given += [name for name in ("dropout", "recurrent_dropout") if getattr(self, name)]
-        if given:
-            raise NotImplementedError(
-                f"{given[0]}: got it for {self.name} on the device {self.device!r}, which does not "
-                'have it yet; to_device("cpu") moves the layer to where it is'
-            )
-        input_size = self._weights["kernel"].shape[0]
+    def _with_drawn(self, call: Call) -> Call:
+        """Draw on the CPU, so that a seed gives the same noise on any device."""
+        sizes = []
+        for index in range(self.num_layers):
+            kernel, recurrent_kernel = operands(self._weights, index)[0][:2]
+            units = int(recurrent_kernel.shape[0])
+            sizes.append(Sizes(int(kernel.shape[0]), units, units))
+        drawn = self._draw_noise(call.x, sizes)
+        moved = [
+            Noise(*(None if a is None else put(a, self._device) for a in noise)) for noise in drawn
+        ]
+        return call._replace(noise=moved)
+
+    def _check_call(self, call: Call) -> None:
+        """Check shapes, before noise is drawn or a first layer runs."""
+        x, input_size = call.x, self._weights["kernel"].shape[0]
         if x.ndim != 3 or x.shape[2] != input_size:
             raise ValueError(f"x: got shape {x.shape}, expected (batch, time, {input_size})")
+        if call.mask is not None and call.lengths is not None:
+            raise ValueError("lengths: got them beside mask, expected one of the two")
+        batch, steps, _ = x.shape
+        for name, shape in (
+            ("mask", (batch, steps)),
+            ("reset", (batch, steps)),
+            ("lengths", (batch,)),
+        ):
+            given = getattr(call, name)
+            if given is not None and given.shape != shape:
+                raise ValueError(f"{name}: got shape {given.shape}, expected {shape}")
 
 
-def _backward(pull_backs: Sequence[Any]) -> Backward:
+def _backward(pull_backs: Sequence[Any], turned: bool) -> Backward:
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
         parameters: list[Array] = []
         d_x: Any = namespace(dy).ascontiguousarray(dy)
@@ -129,6 +137,6 @@ def _backward(pull_backs: Sequence[Any]) -> Backward:
             d_x = grads.x
             own = (grads.kernel, grads.recurrent_kernel, grads.bias)
             parameters[:0] = [gradient for gradient in own if gradient is not None]
-        return d_x, parameters
+        return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
     return backward

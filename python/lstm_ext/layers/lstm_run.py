@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _cpu, functional, random
 from .._arguments import as_gradient, too_large
-from .._arrays import as_mask
+from .._arrays import as_device_numbers, as_mask, is_on_device, namespace
 from ..variants import Cell, Gates, Noise
 from .dropout import dropout_factors
 from .lstm_weights import gradients_in_order
@@ -20,6 +20,7 @@ __all__ = [
     "Called",
     "Rates",
     "Results",
+    "Sizes",
     "check_call",
     "draw_noise",
     "for_layer",
@@ -53,9 +54,9 @@ class Call(NamedTuple):
 
     x: Array
     states: Sequence[State] | None = None
-    mask: ArrayLike | None = None
+    mask: Array | None = None
     lengths: ArrayLike | None = None
-    reset: ArrayLike | None = None
+    reset: Array | None = None
     noise: Sequence[Noise] | None = None
     go_backwards: bool = False
     return_sequences: bool = True
@@ -86,12 +87,13 @@ class Call(NamedTuple):
             return self
         mask = self.mask
         if self.lengths is not None:
-            mask = np.arange(self.x.shape[1]) < np.asarray(self.lengths)[:, None]
+            ends: Any = self.lengths if is_on_device(self.lengths) else np.asarray(self.lengths)
+            mask = namespace(ends).arange(self.x.shape[1])[None, :] < ends[:, None]
         return self._replace(
             x=self.x[:, ::-1],
-            mask=None if mask is None else np.asarray(mask)[:, ::-1],
+            mask=None if mask is None else mask[:, ::-1],
             lengths=None,
-            reset=None if self.reset is None else np.asarray(self.reset)[:, ::-1],
+            reset=None if self.reset is None else self.reset[:, ::-1],
             go_backwards=False,
         )
 
@@ -298,6 +300,14 @@ def noise_seed(seed: int) -> int:
     return random.check_seed(seed) + 2**32
 
 
+class Sizes(NamedTuple):
+    """Of one layer, where there are no packed weights that have them."""
+
+    input_size: int
+    output_size: int
+    units: int
+
+
 class Rates(NamedTuple):
     """How much of each kind of noise a layer draws in training."""
 
@@ -308,7 +318,7 @@ class Rates(NamedTuple):
 
 
 def draw_noise(
-    rates: Rates, generator: np.random.Generator, x: Array, packed: Packed
+    rates: Rates, generator: np.random.Generator, x: Array, packed: Packed | Sequence[Sizes]
 ) -> list[Noise]:
     """Draw the noise of a call for every layer, in one order whatever computes it."""
     batch, steps, _ = x.shape
@@ -340,6 +350,7 @@ class Called:
     return_sequences: bool
     zero_output_for_mask: bool
     _generator: np.random.Generator | None
+    _device: str
 
     def _call(
         self,
@@ -350,8 +361,11 @@ class Called:
         reset: ArrayLike | None,
     ) -> Call:
         return Call(
-            x, states, as_mask(mask), lengths, as_mask(reset, "reset"), None,
-            self.go_backwards, self.return_sequences, self.zero_output_for_mask,
+            x, states, as_mask(mask, "mask", self._device),
+            lengths if lengths is None or self._device == "cpu" else
+            as_device_numbers(lengths, "lengths"),
+            as_mask(reset, "reset", self._device), None, self.go_backwards, self.return_sequences,
+            self.zero_output_for_mask,
         )  # fmt: skip
 
     @property
@@ -364,7 +378,9 @@ class Called:
         if not self._is_noisy:
             return call
         check_call(call, packed)
+        return call._replace(noise=self._draw_noise(call.x, packed))
+
+    def _draw_noise(self, x: Array, packed: Packed | Sequence[Sizes]) -> list[Noise]:
         cell = self.cell
         rates = Rates(self.dropout, self.recurrent_dropout, cell.zoneout, cell.cell_zoneout)
-        generator = self._generator or random.generator()
-        return call._replace(noise=draw_noise(rates, generator, call.x, packed))
+        return draw_noise(rates, self._generator or random.generator(), x, packed)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import is_on_device
 from .base import Layer, LayerBackward, Shape
 
 __all__ = ["Masking"]
@@ -28,6 +29,7 @@ class Masking(Layer):
         `name`, `dtype`, `trainable` and `input_shape`, as of every layer.
     """
 
+    supports_cuda = True
     supports_masking = True
 
     def __init__(self, mask_value: float = 0.0, **options: Any) -> None:
@@ -47,7 +49,8 @@ class Masking(Layer):
 
         A mask of the input is replaced, as in Keras.
         """
-        return np.asarray(np.any(self.convert(inputs) != self.mask_value, axis=-1))
+        counts: Any = np.any(self.convert(inputs) != self.mask_value, axis=-1)
+        return counts if is_on_device(counts) else np.asarray(counts)
 
     def _forward(self, x: Array, training: bool) -> Array:
         return self._zeroed(x, self.compute_mask(x))

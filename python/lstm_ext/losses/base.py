@@ -224,8 +224,8 @@ def apply_mask(sample_weight: ArrayLike | None, mask: Array, reduction: str | No
     """
     weights = mask.astype(np.float64)
     if reduction in ("sum_over_batch_size", "mean"):
-        count = int(mask.sum())
-        weights *= mask.size / count if count else 0.0
+        # Without a number that the host would have to wait for; nothing counts: zeros.
+        weights = weights * (mask.size / np.maximum(weights.sum(), 1))
     if sample_weight is None:
         return weights
     given = as_numbers(sample_weight, "sample_weight")
@@ -233,9 +233,10 @@ def apply_mask(sample_weight: ArrayLike | None, mask: Array, reduction: str | No
     given = given.reshape(given.shape + (1,) * (rank - given.ndim))
     weights = weights.reshape(weights.shape + (1,) * (rank - weights.ndim))
     try:
-        return np.asarray(given * weights)
+        product: Array = given * weights
     except ValueError:
         raise ValueError(
             f"sample_weight: got shape {np.shape(sample_weight)}, expected {mask.shape} as of the "
             "mask of the outputs, or its first axes"
         ) from None
+    return product

@@ -8,10 +8,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import as_mask, check_device, require_cpu
+from .._arrays import as_mask, check_device
 from ..layers import LSTM, Bidirectional, Embedding, Input, Layer, Masking
 from ..layers.base import Shape, check_shape, unique_name
-from ..streaming import ModelStream, Stream
+from ..streaming import AnyStream, ModelStream
 from . import saving
 from .progress import print_summary
 from .training import Trainable
@@ -202,10 +202,7 @@ class Sequential(Trainable):
         ValueError
             If the model is not built, an LSTM reads backwards or ends sequences for another, or
             steps may be masked, which a stream does not skip.
-        NotImplementedError
-            If a layer is on a device.
         """
-        require_cpu(self.layers, "stream")
         if not self.built:
             raise ValueError(
                 f"{self.name}: stream before the model is built; build or call it first"
@@ -224,7 +221,7 @@ class Sequential(Trainable):
         for layer in lstms[:-1]:
             if not layer.return_sequences:
                 raise ValueError(f"{layer.name}: expected return_sequences, as an LSTM follows it")
-        stages: list[Stream | Callable[[Array], Array]] = []
+        stages: list[AnyStream | Callable[[Array], Array]] = []
         for layer in self.layers:
             if isinstance(layer, LSTM):
                 stream = layer.stream(batch_size)

@@ -329,7 +329,7 @@ class Trainable(Steps):
         """Return whether the output for x has a mask."""
         mask, shape = None, x.shape
         for layer in self.layers:
-            mask = layer.compute_mask(np.zeros(shape, x.dtype), mask)
+            mask = layer.compute_mask(namespace(x).zeros(shape, x.dtype), mask)
             shape = layer.compute_output_shape(shape)
         return mask is not None
 
