@@ -230,19 +230,30 @@ print(time.process_time() - before)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="reads affinities, as on Linux")
-def test_threads_keep_the_affinity_of_the_process() -> None:
-    """A worker that finds itself on its caller's processor moves, and is then free again.
+def test_workers_may_run_where_their_caller_does_not() -> None:
+    """And nowhere else than the process: wherever it is called from, and whoever says so."""
+    script = """
+from pathlib import Path
 
-    With more threads than processors some must find themselves there.
-    """
-    count = len(os.sched_getaffinity(0)) + 2
-    problem = make_problem(64, 8, 128, 256)  # rows are shared out: nobody waits for anybody
-    for _ in range(100):
-        functional.lstm(problem.x, *problem.weights, num_threads=count)
-    affinities = {
-        frozenset(os.sched_getaffinity(int(t.name))) for t in Path("/proc/self/task").iterdir()
-    }
-    assert affinities == {frozenset(os.sched_getaffinity(0))}
+allowed = os.sched_getaffinity(0)
+before = {t.name for t in Path("/proc/self/task").iterdir()}
+call(64, 8, 256, num_threads=len(allowed) + 2)
+workers = [int(t.name) for t in Path("/proc/self/task").iterdir() if t.name not in before]
+assert len(workers) == len(allowed) + 1
+for processor in allowed:
+    os.sched_setaffinity(0, {processor})
+    call(64, 8, 256, num_threads=len(allowed) + 2)
+    others = allowed - {processor} or allowed
+    assert all(os.sched_getaffinity(worker) == others for worker in workers)
+# What somebody else sets is what a worker may use from then on.
+for worker in workers:
+    os.sched_setaffinity(worker, {processor})
+for caller in allowed:
+    os.sched_setaffinity(0, {caller})
+    call(64, 8, 256, num_threads=len(allowed) + 2)
+    assert all(os.sched_getaffinity(worker) == {processor} for worker in workers)
+"""
+    run_script(script)
 
 
 def test_the_gil_is_released(num_threads: int) -> None:

@@ -10,11 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/affinity.hpp"
 #include "cpu/partition.hpp"
 
-#ifdef __linux__
-#include <sched.h>
-#endif
 #ifndef _WIN32
 #include <pthread.h>
 #endif
@@ -51,41 +49,6 @@ int positive_from_environment(const char* name) {
   if (text == nullptr) return 0;
   const long value = std::strtol(text, nullptr, 10);  // OMP_NUM_THREADS="4,2": the outer level
   return value > 0 && value < 4096 ? static_cast<int>(value) : 0;
-}
-
-int available_processors() {
-#ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-  const unsigned n = std::thread::hardware_concurrency();
-  return n > 0 ? static_cast<int>(n) : 1;
-}
-
-// The processor that the calling thread runs on, -1 where it cannot be known.
-int current_processor() {
-#ifdef __linux__
-  return sched_getcpu();
-#else
-  return -1;
-#endif
-}
-
-// Moves the calling thread to another processor if it is on that one. The system may wake a worker
-// where its caller runs, though others idle, and leave them to take turns for milliseconds.
-void leave_processor(int processor) {
-#ifdef __linux__
-  if (processor < 0 || processor >= CPU_SETSIZE || sched_getcpu() != processor) return;
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  cpu_set_t others = allowed;
-  CPU_CLR(processor, &others);
-  if (CPU_COUNT(&others) == 0) return;
-  sched_setaffinity(0, sizeof others, &others);
-  sched_setaffinity(0, sizeof allowed, &allowed);
-#else
-  static_cast<void>(processor);
-#endif
 }
 
 struct ThreadCount {
@@ -183,10 +146,10 @@ struct Pool {
   int wanted = 0;                // workers that may take part in the job
   int started = 0;               // those that do
   std::atomic<int> finished{0};  // of these, done
-  int caller_processor = -1;
   void (*function)(const void*, int) = nullptr;
   const void* argument = nullptr;
-  int workers = 0;
+
+  std::vector<KeptThread> workers;  // guarded by in_use
 
   void work(int member) {
     uint64_t seen = 0;
@@ -196,10 +159,8 @@ struct Pool {
       seen = job;
       const auto f = function;
       const void* const a = argument;
-      const int callers = caller_processor;
       ++started;
       lock.unlock();
-      leave_processor(callers);
       f(a, member);
       finished.fetch_add(1, std::memory_order_release);
       lock.lock();
@@ -207,17 +168,18 @@ struct Pool {
     }
   }
 
-  // Starts workers up to `count`; returns how many there are.
+  // Starts workers up to `count`; returns how many of these there are.
   int grow(int count) {
-    while (workers < count) {
+    while (static_cast<int>(workers.size()) < count) {
       try {
-        std::thread(&Pool::work, this, workers + 1).detach();
+        std::thread thread(&Pool::work, this, static_cast<int>(workers.size()) + 1);
+        workers.emplace_back(thread.native_handle());
+        thread.detach();
       } catch (const std::system_error&) {
         break;  // no more threads to be had: the team is smaller
       }
-      ++workers;
     }
-    return workers;
+    return std::min(count, static_cast<int>(workers.size()));
   }
 };
 
@@ -262,8 +224,7 @@ Team::Team(int64_t multiply_adds, int limit, int64_t least_each)
     return;
   }
   pool_ = &shared;
-  const int workers = shared.grow(wanted - 1);
-  size_ = 1 + (workers < wanted - 1 ? workers : wanted - 1);
+  size_ = 1 + shared.grow(wanted - 1);
 }
 
 Team::~Team() {
@@ -277,9 +238,10 @@ Team::~Team() {
 
 void Team::run_on_all(void (*function)(const void*, int), const void* argument, bool with_late) {
   if (size_ > 1) {
+    const int here = current_processor();
+    for (int i = 0; i < size_ - 1; ++i) pool_->workers[i].keep_off(here);
     {
       const std::lock_guard<std::mutex> lock(pool_->mutex);
-      pool_->caller_processor = current_processor();
       pool_->function = function;
       pool_->argument = argument;
       pool_->wanted = size_ - 1;

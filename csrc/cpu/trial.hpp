@@ -1,6 +1,7 @@
-// Whether work that is done again and again is done sooner by a team or alone. That depends on how
-// soon a machine wakes a sleeping thread, on what else runs there, and on how often the work comes:
-// no threshold tells. So both are tried, the faster one is kept to for a while, and then again.
+// Whether work that is done again and again is done sooner by a team than alone, by enough to be
+// worth its threads. That depends on how soon a machine wakes a sleeping thread, on what else runs
+// there, and on how often the work comes: no threshold tells. So both are tried, the better one is
+// kept to for a while, and then again.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,8 @@ class Trial {
   static constexpr int kTurn = 32;       // so many times the same in a row while trying
   static constexpr int kUncounted = 16;  // of them, at its begin: a change has costs of its own
   static constexpr int kTurns = 4;       // alone and by a team in turn
-  // So many times the faster of the two: at first, when threads and caches are cold, and at last.
+  static constexpr int kLeastGain = 8;  // a team saves this part of the time, or it is not worth it
+  // So many times the better of the two: at first, when threads and caches are cold, and at last.
   static constexpr int kKeptFirst = 512, kKeptLast = 16384;
 
   // How to do the work that comes next, and whether to say afterwards how long it took.
@@ -39,7 +41,7 @@ class Trial {
     int64_t& best = best_[turn % 2];
     best = turn < 2 ? turn_ : std::min(best, turn_);
     turn_ = 0;
-    prefers_team_ = best_[1] < best_[0];
+    prefers_team_ = best_[1] < best_[0] - best_[0] / kLeastGain;
   }
 
   int count_ = 0, kept_ = kKeptFirst;
