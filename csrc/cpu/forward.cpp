@@ -63,16 +63,20 @@ void run_alone(Team& team, const ForwardTask<F>& task) {
   });
 }
 
-// Whether calls that wait for each other's output gain by keeping step. With rows for all threads
-// they gain nothing, and the first steps would have to be waited for.
+// Whether calls gain by threads of their own, rather than one after the other with all threads.
+// Chained ones wait for each other's first steps: with rows for all threads they gain nothing.
 template <class F>
-bool worth_a_pipeline(const std::vector<ForwardTask<F>>& tasks, int threads) {
+bool worth_own_threads(const std::vector<ForwardTask<F>>& tasks, bool chained, int threads) {
   for (const ForwardTask<F>& task : tasks) {
     const LstmShape& s = task.call.shape;
     const ThreadGrid grid =
         thread_grid(threads, s.batch_size, task.weights->num_blocks(), s.hidden_size,
                     ForwardPlan<F>::kWeightBytes, task.weights->kernels().rows_at_once);
-    if (grid.row_groups > 1) return false;
+    if (chained && grid.row_groups > 1) return false;
+    if (grid.unit_groups > 1 &&
+        !worth_a_whole_call(s.batch_size, s.hidden_size, ForwardPlan<F>::kWeightBytes, chained)) {
+      return false;
+    }
   }
   return true;
 }
@@ -118,7 +122,7 @@ void lstm_forward(const std::vector<ForwardTask<F>>& tasks, bool chained, int nu
   const auto count = static_cast<int>(tasks.size());
   const bool together = count > 1 && team.size() >= count &&
                         tasks.front().call.shape.batch_size > 0 &&
-                        (!chained || worth_a_pipeline(tasks, team.size()));
+                        worth_own_threads(tasks, chained, team.size());
   if (together) return run_together(team, tasks, chained);
   for (const ForwardTask<F>& task : tasks) run_alone(team, task);
 }

@@ -69,5 +69,17 @@ inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, in
   return {static_cast<int>(row_groups), static_cast<int>(unit_groups)};
 }
 
+// Whether a thread that could share the units of a call with others should rather have another call
+// to itself. It meets nobody after each step, but reads all of the recurrent weights in each: too
+// long for a few rows if these come from the shared cache. Chained calls also wait for each other,
+// which soon costs more than the meetings.
+inline bool worth_a_whole_call(int64_t rows, int64_t hidden_size, int64_t weight_bytes,
+                               bool chained) {
+  constexpr int64_t kOwnCache = 768 << 10, kFewRows = 8, kMostChained = 600 << 10;
+  const int64_t weights = kNumGates * hidden_size * hidden_size;
+  if (rows < kFewRows && weights * weight_bytes > kOwnCache) return false;
+  return !chained || rows * weights <= kMostChained;
+}
+
 }  // namespace cpu
 }  // namespace lstm_ext
