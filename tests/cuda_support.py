@@ -228,13 +228,14 @@ def fake_cupy() -> types.ModuleType:
         get_elapsed_time=lambda start, end: 1000 * (end.time - start.time),
         get_current_stream=lambda: types.SimpleNamespace(ptr=0, is_capturing=lambda: False),
         device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
+        cublas=fake_cublas(),
         runtime=types.SimpleNamespace(deviceSynchronize=lambda: None, getDevice=lambda: 0),
     )
     return cupy
 
 
 def fake_cublas() -> types.ModuleType:
-    cublas = types.ModuleType("cupy_backends.cuda.libs.cublas")
+    cublas = types.ModuleType("cupy.cuda.cublas")
     cublas.gemmEx = _gemm_ex  # type: ignore[attr-defined]
     cublas.sgemm = _plain_gemm(0)  # type: ignore[attr-defined]
     cublas.dgemm = _plain_gemm(1)  # type: ignore[attr-defined]
@@ -308,7 +309,6 @@ def emulating(native: Any, split: Split, monkeypatch: Any) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(availability, "native", lambda: Emulated(native, split))
         patch.setitem(sys.modules, "cupy", fake_cupy())
-        patch.setitem(sys.modules, "cupy_backends.cuda.libs.cublas", fake_cublas())
         native.emulate(split.order, split.seed)
         yield
         native.emulate("forward")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from cuda_support import Split, _Device, emulating, emulation
+from cuda_support import Split, _Device, emulating, emulation, fake_cublas
 from lstm_ext import LSTM, Bidirectional, Dense, Dropout, Embedding, Input, Masking, Sequential
 
 waits = 0  # how often the host had to wait for a number or an array
@@ -173,6 +173,7 @@ def strict_cupy() -> types.ModuleType:
             Device=_Device,
             get_current_stream=lambda: types.SimpleNamespace(ptr=0, is_capturing=lambda: False),
             device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
+            cublas=fake_cublas(),
             runtime=types.SimpleNamespace(getDevice=lambda: 0),
         ),
     }  # fmt: skip

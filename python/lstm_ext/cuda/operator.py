@@ -155,7 +155,7 @@ def lstm_vjp(
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
-        hidden, gates, cells, outputs = _forward(call, stream, keep=True)
+        inputs, hidden, gates, cells, outputs = _forward(call, stream, keep=True)
 
     def backward(
         d_output: Array | None = None,
@@ -175,7 +175,7 @@ def lstm_vjp(
             d_state = _backward(call, stream, gates, cells, d_z, upstream)
             if consume:
                 gates = None
-            return _gradients(call, hidden, d_z, d_state, need_x, need_state)
+            return _gradients(call, inputs, hidden, d_z, d_state, need_x, need_state)
 
     return outputs, backward
 
@@ -201,9 +201,10 @@ def _rows(array: Any) -> Any:
 class _Run(NamedTuple):
     """What a forward pass made: CuPy arrays, and results as the caller's library has them."""
 
+    rows: Any | None  # (T * B, I), of x, if they are to be kept
     hidden: Any  # (T+1, B, H)
-    gates: Any | None  # (T, B, 4H), if they are to be kept
-    cells: Any | None  # (T, B, H), likewise
+    gates: Any | None  # (T, B, 4H), as rows
+    cells: Any | None  # (T, B, H), as rows
     outputs: Outputs
 
 
@@ -225,25 +226,31 @@ def _project(call: Call, rows: Any, stream: int) -> Any:
     return out
 
 
-def _projected(call: Call, keep: bool, stream: int) -> Any:
-    """Return x·kernel, (T, B, 4H) with any strides.
+def _projected(call: Call, keep: bool, stream: int) -> tuple[Any, Any]:
+    """Return x·kernel, (T, B, 4H) with any strides, and the rows of x that a backward pass wants.
 
-    Where that is enough x is multiplied as it lies; a backward pass wants it in the order of the
-    steps.
+    Without one x is multiplied as it lies, where that is enough; with one in the order of the
+    steps, and with zeros where it is masked: zero times a NaN that lies there would be NaN.
     """
-    x, shape = _noisy_inputs(call), (*call.x.shape[:2], 4 * call.units)
+    cupy, x, shape = call.kind.cupy, call.x, (*call.x.shape[:2], 4 * call.units)
+    if call.x_factors is not None:
+        x = x * call.x_factors
+    if keep and call.slots is not None and call.slots.valid is not None:
+        x = cupy.where(call.slots.valid[:, :, None], x, np.zeros((), x.dtype)[()])
     by_row = x.swapaxes(0, 1)[:, :: -1 if call.go_backwards else 1]
     if keep or not by_row.flags.c_contiguous:
-        return _project(call, _rows(call.kind.cupy.ascontiguousarray(x)), stream).reshape(shape)
-    product = _project(call, _rows(by_row), stream)
+        rows = _rows(cupy.ascontiguousarray(x))
+        return _project(call, rows, stream).reshape(shape), rows
+    rows = _rows(by_row)
+    product = _project(call, rows, stream)
     product = product.reshape(shape[1], shape[0], shape[2]).swapaxes(0, 1)
-    return product[::-1] if call.go_backwards else product
+    return product[::-1] if call.go_backwards else product, rows
 
 
 def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
     cupy, kind = call.kind.cupy, call.kind
     steps, batch, units = call.steps, call.batch_size, call.units
-    projected = _projected(call, keep, stream)
+    projected, rows = _projected(call, keep, stream)
     sequence, hidden = kind.empty((steps + 1, batch, units))
     sequence, output = sequence[1:], None
     if call.slots is not None or call.h_factors is not None:
@@ -265,7 +272,7 @@ def _forward(call: Call, stream: int, *, keep: bool) -> _Run:
         returned = sequence if call.time_major else sequence.swapaxes(0, 1)
     else:
         returned = h if call.slots is None else sequence[-1]
-    return _Run(hidden, gates, cells, (returned, h, c))
+    return _Run(rows if keep else None, hidden, gates, cells, (returned, h, c))
 
 
 def _gates(call: Call, run: _Run) -> Gates:
@@ -349,10 +356,16 @@ def _backward(
 
 
 def _gradients(
-    call: Call, hidden: Any, d_z: Any, d_state: tuple[Any, Any], need_x: bool, need_state: bool
+    call: Call,
+    inputs: Any,
+    hidden: Any,
+    d_z: Any,
+    d_state: tuple[Any, Any],
+    need_x: bool,
+    need_state: bool,
 ) -> Gradients:
+    """Return all gradients: the products of those of z with what went into it."""
     kind, rows = call.kind, _rows(d_z)
-    inputs = _rows(kind.cupy.ascontiguousarray(_inputs_of_steps(call)))
 
     def product(a: Any, b: Any, **transposed: bool) -> Any:
         """Return a product as the caller's library has it."""
@@ -371,18 +384,6 @@ def _gradients(
     d_x = _input_gradient(call, rows) if need_x else None
     d_h0, d_c0 = d_state if need_state else (None, None)
     return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0)
-
-
-def _noisy_inputs(call: Call) -> Any:
-    return call.x if call.x_factors is None else call.x * call.x_factors
-
-
-def _inputs_of_steps(call: Call) -> Any:
-    """Return x with zeros where it is masked: zero times a NaN that lies there would be NaN."""
-    x = _noisy_inputs(call)
-    if call.slots is None or call.slots.valid is None:
-        return x
-    return call.kind.cupy.where(call.slots.valid[:, :, None], x, np.zeros((), x.dtype)[()])
 
 
 def _input_gradient(call: Call, rows: Any) -> Any:

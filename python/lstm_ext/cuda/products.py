@@ -5,9 +5,7 @@ CuPy's own `matmul` costs the host several times what a call of cuBLAS does.
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from typing import Any
 
 import numpy as np
@@ -30,8 +28,6 @@ _ZERO = {name: scales[1:].ctypes.data for name, scales in _SCALES.items()}
 
 # Whether CuPy was told to use TF32 for float32; like CuPy, asked once.
 _ALLOWS_TF32 = os.environ.get("CUPY_TF32", "0") == "1"
-
-_CUBLAS = "cupy_backends.cuda.libs.cublas"
 
 
 def multiply(
@@ -75,7 +71,7 @@ def multiply(
     sizes = columns, rows, depth
     left, right = (b.data.ptr, b.shape[1]), (a.data.ptr, a.shape[1])
     result = out.data.ptr, columns
-    cublas = sys.modules.get(_CUBLAS) or importlib.import_module(_CUBLAS)
+    cublas = kind.cupy.cuda.cublas  # by attribute, which has CuPy load the library first
     handle = kind.cupy.cuda.device.get_cublas_handle()
     computed = "float64" if kind.dtype == "float64" else "float32"
     one, zero = _ONE[computed], _ZERO[computed]
