@@ -257,7 +257,10 @@ for caller in allowed:
 
 
 def test_the_gil_is_released(num_threads: int) -> None:
-    """Another thread counts during a call, though no thread is ever made to yield."""
+    """Another thread counts during a call, though no thread is ever made to yield.
+
+    With its workers a call has all processors, so it must last until the system lets others run.
+    """
     count, stop = [0], threading.Event()
 
     def keep_counting() -> None:
@@ -265,10 +268,10 @@ def test_the_gil_is_released(num_threads: int) -> None:
             count[0] += 1
             time.sleep(0)
 
-    problem = make_problem(64, 60, 64, 128)
+    problem = make_problem(64, 400, 64, 128)
     packed = functional.pack(*problem.weights)
     _, backward = functional.lstm_vjp(problem.x, packed)
-    a = np.ones((400, 4000))
+    a = np.ones((800, 8000))
     counter = threading.Thread(target=keep_counting)
     interval = sys.getswitchinterval()
     counter.start()

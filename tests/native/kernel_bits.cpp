@@ -51,15 +51,18 @@ void adam(int64_t size, Numbers numbers) {
   hash.print(case_name<T>("adam", {size}, numbers));
 }
 
-// What activations stand for, whatever a group and an offset are.
+// What activations stand for, whatever a group and an offset are. Those of a row whose scale is NaN
+// stand for nothing.
 template <class F>
 void encode(int64_t k, Numbers numbers) {
   const KernelTable<F>& table = tested.table<F>();
   const Array<float> x(k, numbers);
   Array<unsigned char> encoded(round_up(k, table.group) * table.activation_bytes);
-  Array<float> values(k), scale(1);
-  *scale.data() = 0;
-  table.encode(k, x.data(), encoded.data(), scale.data());
+  Array<float> values(k), row(2);
+  Int8Row meaning{};
+  table.encode(k, x.data(), encoded.data(), &meaning);
+  row.data()[0] = meaning.scale;
+  row.data()[1] = meaning.zero;
   for (int64_t i = 0; i < k; ++i) {
     const unsigned char* at = encoded.data() + i * table.activation_bytes;
     float& value = values.data()[i];
@@ -71,12 +74,13 @@ void encode(int64_t k, Numbers numbers) {
     } else {
       int16_t number = *at;
       if (table.activation_bytes == 2) std::memcpy(&number, at, sizeof number);
-      value = static_cast<float>(number - table.offset);
+      const bool is_finite = meaning.scale == meaning.scale;
+      value = is_finite ? static_cast<float>(number - table.offset) : 0.0f;
     }
   }
   Hash hash;
   hash.add(values);
-  hash.add(scale);
+  hash.add(row);
   hash.print(case_name<F>("encode", {k}, numbers));
 }
 
