@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -170,14 +171,15 @@ struct Pool {
 
   // Starts workers up to `count`; returns how many of these there are.
   int grow(int count) {
-    while (static_cast<int>(workers.size()) < count) {
-      try {
+    try {
+      workers.reserve(static_cast<std::size_t>(count));
+      while (static_cast<int>(workers.size()) < count) {
         std::thread thread(&Pool::work, this, static_cast<int>(workers.size()) + 1);
         workers.emplace_back(thread.native_handle());
         thread.detach();
-      } catch (const std::system_error&) {
-        break;  // no more threads to be had: the team is smaller
       }
+    } catch (const std::exception&) {
+      // No more threads or memory to be had: the team is smaller.
     }
     return std::min(count, static_cast<int>(workers.size()));
   }
