@@ -1,4 +1,4 @@
-"""Fixtures that run a test once for each instruction set and each element type."""
+"""Fixtures: what to run a test with once each, a pretended device, and the threads put back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_ext import config
 from support import ISAS
 
 
@@ -38,3 +39,11 @@ def checked_dtype(dtype: Any) -> Any:
     if dtype == np.float64 and np.finfo(np.longdouble).eps == np.finfo(np.float64).eps:
         pytest.skip("longdouble is no wider than float64 on this platform")
     return dtype
+
+
+@pytest.fixture
+def num_threads() -> Iterator[int]:
+    """Return the number of threads, and set it again after the test."""
+    before = config.get_num_threads()
+    yield before
+    config.set_num_threads(before)

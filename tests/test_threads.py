@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_ext import _cpu, config, functional
+from lstm_ext import config, functional
 from support import Array, Problem, assert_same_bits, make_problem, run, run_python
 
 TASKS = Path("/proc/self/task")
@@ -44,14 +43,6 @@ def call(rows, steps, units, num_threads=None):
 
 def run_script(script: str, **environment: str) -> str:
     return run_python(PRELUDE + script, **environment)
-
-
-@pytest.fixture
-def num_threads() -> Iterator[int]:
-    """Return the number of threads, and set it again after the test."""
-    before = config.get_num_threads()
-    yield before
-    config.set_num_threads(before)
 
 
 def test_set_num_threads(num_threads: int) -> None:
@@ -183,34 +174,6 @@ for num_threads in (2, 3, 2, 3, None):
     print(threads() - at_first, end=" ")
 """
     assert run_script(script, LSTM_EXT_NUM_THREADS="3").split() == ["0", "1", "2", "2", "2", "2"]
-
-
-@pytest.mark.parametrize("weights_dtype", [None, "bfloat16", "int8"])
-def test_streams_that_share_a_step_give_the_bits_of_a_call(
-    num_threads: int, weights_dtype: str | None
-) -> None:
-    """Threads take blocks of units as they come, in another order in every second step.
-
-    A stream begins with 32 steps of one thread and then tries as many of a team.
-    """
-    problem = make_problem(3, 7, 300, 520)
-    weights = functional.pack(*problem.weights, weights_dtype=weights_dtype)
-    expected = functional.lstm(problem.x, weights, num_threads=1)[0]
-
-    def steps() -> list[Array]:
-        stream, outputs = _cpu.Stream(weights, 3), []
-        for _ in range(64 // 7):
-            stream.reset()
-            made = [stream.step(np.ascontiguousarray(problem.x[:, t])) for t in range(7)]
-            outputs.append(np.stack(made, axis=1))
-        return outputs
-
-    for count in (1, 2, 3, 20):
-        config.set_num_threads(count)
-        assert all(np.array_equal(outputs, expected) for outputs in steps())
-        with ThreadPoolExecutor(3) as callers:
-            for made in callers.map(lambda _: steps(), range(6)):
-                assert all(np.array_equal(outputs, expected) for outputs in made)
 
 
 def test_no_thread_spins_after_a_call() -> None:

@@ -36,6 +36,8 @@ void KeptThread::keep_off(int processor) {
   if (CPU_COUNT(&set_) == 0) set_ = allowed_;
   if (pthread_setaffinity_np(thread_, sizeof set_, &set_) == 0) processor_ = processor;
 #else
+  static_cast<void>(thread_);
+  static_cast<void>(processor_);
   static_cast<void>(processor);
 #endif
 }
