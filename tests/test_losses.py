@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from losses_support import KINDS, NAMES, REDUCTIONS, draw, make, problem
 from lstm_ext import losses
 from support import Array, assert_gradients_match_central_differences, assert_same_bits, error
 from training_support import assert_as_keras, load_golden, ulps
 
 GOLDEN = load_golden("losses")
-REDUCTIONS = ["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight"]
-
-# (loss, kind of y_true, kind of y_pred), reduction left open
-KINDS: list[tuple[str, dict[str, Any], str, str]] = [
-    ("mse", {}, "numbers", "numbers"),
-    ("mae", {}, "numbers", "numbers"),
-    ("huber", {"delta": 0.7}, "numbers", "numbers"),
-    ("bce", {"label_smoothing": 0.1}, "probabilities", "probabilities"),
-    ("bce", {"from_logits": True}, "probabilities", "numbers"),
-    ("categorical_crossentropy", {"label_smoothing": 0.1}, "probabilities", "probabilities"),
-    ("categorical_crossentropy", {"from_logits": True}, "probabilities", "numbers"),
-    ("sparse_categorical_crossentropy", {}, "labels", "probabilities"),
-    ("sparse_categorical_crossentropy", {"from_logits": True}, "labels", "numbers"),
-]
-NAMES = sorted({name for name, *_ in KINDS})
-
-
-def make(name: str, /, **config: Any) -> losses.Loss:
-    return losses.get({"class_name": name, "config": config})
-
-
-def draw(kind: str, shape: tuple[int, ...] = (4, 3, 5), seed: int = 0) -> Array:
-    rng = np.random.default_rng([seed, *shape])
-    if kind == "labels":
-        return rng.integers(0, shape[-1], size=shape[:-1])
-    if kind == "probabilities":
-        return rng.uniform(0.05, 0.95, size=shape)
-    return rng.normal(size=shape)
-
-
-def problem(true: str, pred: str, dtype: Any = np.float64) -> tuple[Array, Array]:
-    """Return y_true and y_pred of these kinds."""
-    return draw(true, seed=1), draw(pred, seed=2).astype(dtype)
 
 
 # ---- values ----
@@ -333,76 +300,3 @@ def test_strided_arrays_give_the_same() -> None:
         expected = loss.value_and_grad(y_true, y_pred)
         assert ulps(value, expected[0], np.float64) <= 4
         assert error(gradient[::-1], expected[1]) == 0
-
-
-# ---- names and configurations ----
-
-
-def test_names() -> None:
-    expected = {
-        "mse": "MeanSquaredError",
-        "MSE": "MeanSquaredError",
-        "mean_squared_error": "MeanSquaredError",
-        "mae": "MeanAbsoluteError",
-        "mean_absolute_error": "MeanAbsoluteError",
-        "huber": "Huber",
-        "bce": "BinaryCrossentropy",
-        "binary_crossentropy": "BinaryCrossentropy",
-        "categorical_crossentropy": "CategoricalCrossentropy",
-        "sparse_categorical_crossentropy": "SparseCategoricalCrossentropy",
-    }
-    for name, class_name in expected.items():
-        loss = losses.get(name)
-        assert type(loss).__name__ == class_name
-        assert losses.get(loss) is loss
-        assert type(losses.get(type(loss))) is type(loss)
-    assert losses.get("mse").name == "mean_squared_error"
-    assert losses.get("huber").name == "huber_loss"
-    with pytest.raises(ValueError, match="loss: got 'msee', expected one of"):
-        losses.get("msee")
-    for identifier in (None, 3, np.square):
-        with pytest.raises(TypeError, match="loss: got"):
-            losses.get(identifier)
-
-
-@pytest.mark.parametrize(("name", "config", "true", "pred"), KINDS)
-def test_configs_make_equal_losses(name: str, config: dict[str, Any], true: str, pred: str) -> None:
-    loss = make(name, **config, reduction="sum", name="mine")
-    again = losses.get(json.loads(json.dumps(losses.serialize(loss))))
-    assert type(again) is type(loss) and again.get_config() == loss.get_config()
-    assert again.name == "mine"
-    arguments = problem(true, pred)
-    assert again(*arguments) == loss(*arguments)
-
-
-def test_no_reduction() -> None:
-    for reduction in ("none", None):
-        loss = losses.MeanSquaredError(reduction)
-        assert loss(draw("numbers"), draw("numbers", seed=1)).shape == (4, 3)
-        with pytest.raises(ValueError, match="reduction: got 'none'"):
-            loss.value_and_grad([[1.0]], [[2.0]])
-    with pytest.raises(ValueError, match="reduction: got 'avg', expected one of"):
-        losses.MeanSquaredError("avg")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_arguments_that_are_not_there_yet_raise(name: str) -> None:
-    given = {"axis": 1, "dtype": "float16", "ignore_class": 3}
-    known = type(losses.get(name))._unsupported
-    for argument, default in known.items():
-        make(name, **{argument: default})
-        with pytest.raises(NotImplementedError, match=argument):
-            make(name, **{argument: given[argument]})
-    with pytest.raises(TypeError, match="axes"):
-        make(name, axes=1)
-
-
-def test_bad_parameters() -> None:
-    for delta in (0, -1, np.nan):
-        with pytest.raises(ValueError, match="delta: got"):
-            losses.Huber(delta)
-    for smoothing in (-0.1, 1.1):
-        with pytest.raises(ValueError, match="label_smoothing: got"):
-            losses.BinaryCrossentropy(label_smoothing=smoothing)
-    with pytest.raises(TypeError, match="delta: got '1'"):
-        losses.Huber("1")
