@@ -2,7 +2,7 @@
 // of the pair's upper halves and then of its lower ones. Where a pair holds k + 2 below k, it
 // continues a sum of even k, or of odd ones, in its order. Included after small_weights.hpp.
 
-constexpr Places kPairsOfAPlace{{1, 3, 0, 2}};
+constexpr Places kPairsOfOneParity{{1, 3, 0, 2}};
 
 // Of each four k the even ones, or the odd.
 template <bool kOdd>
@@ -60,13 +60,13 @@ struct DotBfloat16 : Bfloat16Sums {
   static constexpr int kMultiple = 4;
   static constexpr int kSpan = 16;
   static constexpr int kBothSums = 24;
-  static constexpr Places kPlaces = kPairsOfAPlace;
+  static constexpr Places kPlaces = kPairsOfOneParity;
 
   template <int R>
-  struct Floats {
+  struct SpanRows {
     const Activation* rows;
     int64_t row_stride;
-    Floats(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
+    SpanRows(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
   };
 
   static void encode(int64_t k, const float* x, unsigned char* out, Int8Row*) {

@@ -72,7 +72,7 @@ void encode_int8(int64_t k, const float* x, unsigned char* out, Int8Row* row) {
 // instruction set says how it makes them, as if these were formats of their own: Even and Odd, one
 // after the other, or Both<parts> at once for one of so many parts of a panel's vectors. That is
 // all of them where both have no more than kBothSums sums, or a half; with 0 it is never done.
-// Floats is what it makes of the rows of a span first.
+// SpanRows is what it makes of the rows of a span first.
 struct Bfloat16Sums {
   using Format = Bfloat16;
   using Vector = F32;
@@ -150,10 +150,10 @@ struct WidenedBfloat16 : Bfloat16Sums {
 
   // They are floats already.
   template <int R>
-  struct Floats {
+  struct SpanRows {
     const float* rows;
     int64_t row_stride;
-    Floats(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
+    SpanRows(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
   };
 };
 
@@ -194,7 +194,7 @@ LSTM_EXT_INLINE void add_span(Tile<W, R, P * N>& tile, const typename W::Activat
     const F32 zero = F32::broadcast(0);
     return kFull ? even + odd : (even + zero) + (odd + zero);
   };
-  const typename W::template Floats<R> own(a, row_stride);
+  const typename W::template SpanRows<R> own(a, row_stride);
   constexpr int kBoth = vectors_with_both<W, R, N, P>(), kLine = 64 / sizeof(typename W::Weight);
   if constexpr (kBoth > 0) {
     using Both = typename W::template Both<N / kBoth>;

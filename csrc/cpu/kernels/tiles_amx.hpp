@@ -49,10 +49,10 @@ struct LittleBfloat16 : WidenedBfloat16 {
   static constexpr int kMultiple = 32;
 
   template <int R>
-  struct Floats {
+  struct SpanRows {
     static constexpr int64_t row_stride = 2 * kSpan;
     alignas(64) float rows[R * row_stride];
-    Floats(const Activation* a, int64_t stride) {
+    SpanRows(const Activation* a, int64_t stride) {
       LSTM_EXT_UNROLL
       for (int r = 0; r < R; ++r) {
         for (int64_t k = 0; k < row_stride; k += F32::kLanes) {
