@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -143,13 +144,56 @@ def lstm_plain(
     go_backwards: bool,
     return_sequences: bool,
 ) -> tuple[_Array, _Array, _Array] | None: ...
+def lstm_plain_layers(
+    weights: Sequence[PackedWeights],
+    x: _Array,
+    states: Sequence[tuple[_Array, _Array] | None] | None,
+    go_backwards: bool,
+    return_sequences: bool,
+    lengths: object,
+    mask: _Array | None,
+    reset: _Array | None,
+    zero_output: bool,
+) -> tuple[_Array, list[tuple[_Array, _Array]]] | None: ...
+def lstm_plain_directions(
+    weights: Sequence[PackedWeights],
+    x: _Array,
+    states: Sequence[tuple[_Array, _Array] | None] | None,
+    return_sequences: bool,
+    lengths: object,
+    mask: _Array | None,
+    reset: _Array | None,
+    zero_output: bool,
+) -> tuple[_Array, list[tuple[_Array, _Array]]] | None: ...
 
 class PlainPass:
-    def pull_back(self, d_output: _Array, need_x: bool) -> tuple[_Array | None, list[_Array]]: ...
+    def pull_back(
+        self, d_output: _Array, need_x: bool
+    ) -> tuple[_Array | None, list[list[_Array]]]: ...
 
 def lstm_vjp_plain(
-    weights: PackedWeights, x: _Array, go_backwards: bool, return_sequences: bool
+    weights: PackedWeights,
+    x: _Array,
+    go_backwards: bool,
+    return_sequences: bool,
+    h0: _Array | None = None,
+    c0: _Array | None = None,
+    lengths: object = None,
+    mask: _Array | None = None,
+    reset: _Array | None = None,
+    zero_output: bool = False,
 ) -> tuple[_Array, _Array, _Array, PlainPass] | None: ...
+def lstm_vjp_plain_directions(
+    forward: PackedWeights,
+    backward: PackedWeights,
+    x: _Array,
+    states: Sequence[tuple[_Array | None, _Array | None]],
+    return_sequences: bool,
+    lengths: object,
+    mask: _Array | None,
+    reset: _Array | None,
+    zero_output: bool,
+) -> tuple[_Array, list[tuple[_Array, _Array]], PlainPass] | None: ...
 def lstm_forward_all(
     calls: list[tuple[PackedWeights, ForwardArrays]], chained: bool, num_threads: int
 ) -> None: ...

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import functional
-from .._arrays import as_numbers, require_cpu
+from .._arrays import require_cpu
 from .._registry import check_unsupported, serialize
 from .base import Layer, LayerBackward, Shape
 from .bidirectional_device import PairOnDevice
+from .bidirectional_run import run_both, run_both_plainly, run_both_vjp, run_both_vjp_plainly
 from .lstm import LSTM
-from .lstm_run import check_call
-from .lstm_state import State, describe
-from .lstm_weights import Packed, gradients_in_order
-from .pairing import MERGE_MODES, check_pair, merge, merge_back
+from .lstm_run import Call, check_call
+from .lstm_state import State
+from .lstm_weights import Packed
+from .pairing import MERGE_MODES, as_pairs, check_pair, merge, merge_back
 
 __all__ = ["Bidirectional"]
 
@@ -184,16 +184,19 @@ class Bidirectional(PairOnDevice):
         """
         x = self.prepare(x)
         if self._device != "cpu":
-            calls = self._calls_on_device(x, self._as_pairs(initial_state), mask, lengths, reset)
+            calls = self._calls_on_device(
+                x, as_pairs(initial_state, self._dtype, self._device), mask, lengths, reset
+            )
             merged, own_states = self._run_on_device(calls, training)
             for layer, state in zip(self._layers, own_states, strict=True):
                 layer._keep([state])
             return self._returned(merged, own_states)
         layers = self._layers
         packed = [layer._full() if training else layer._packed or layer._pack() for layer in layers]
-        options = self._options(x, packed, training, initial_state, mask, lengths, reset)
+        calls = self._calls(x, initial_state, mask, lengths, reset)
         weights = self._by_reading([own[0] for own in packed])
-        output, *states = functional.bidirectional(x, *weights, **options)
+        results = None if training else run_both_plainly(weights, self._by_reading(calls))
+        output, states = results or run_both(weights, self._checked(calls, packed, training))
         self._keep(states)
         return self._returned(self._merge(output), self._by_reading(states))
 
@@ -217,70 +220,61 @@ class Bidirectional(PairOnDevice):
         if self.merge_mode is None:
             raise ValueError("merge_mode: got None, expected one that gives a single output")
         if self._device != "cpu":
-            calls = self._calls_on_device(x, self._as_pairs(initial_state), mask, lengths, reset)
+            calls = self._calls_on_device(
+                x, as_pairs(initial_state, self._dtype, self._device), mask, lengths, reset
+            )
             merged, own_states, back = self._vjp_on_device(calls, training)
             for layer, state in zip(self._layers, own_states, strict=True):
                 layer._keep([state])
             return merged, back
         packed = [layer._full() for layer in self._layers]
-        options = self._options(x, packed, training, initial_state, mask, lengths, reset)
+        calls = self._calls(x, initial_state, mask, lengths, reset)
         weights = self._by_reading([own[0] for own in packed])
-        (output, *states), pull_back = functional.bidirectional_vjp(x, *weights, **options)
+        is_noisy = training and any(layer._is_noisy for layer in self._layers)
+        results = None if is_noisy else run_both_vjp_plainly(weights, self._by_reading(calls))
+        output, states, pull_back = results or run_both_vjp(
+            weights, self._checked(calls, packed, training)
+        )
         self._keep(states)
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-            d_output = self._merge_back(dy, output)
-            grads = pull_back(d_output, need_x=need_x, need_state=False, consume=True)
+            d_x, gradients = pull_back(self._merge_back(dy, output), need_x)
             parameters = []
-            for layer, own in zip(self._layers, self._by_reading(grads), strict=True):
+            for layer, own in zip(self._layers, self._by_reading(gradients), strict=True):
                 if self.trainable and layer.trainable:
-                    parameters += gradients_in_order(own)
-            return grads[0].x if need_x else None, parameters
+                    parameters += own
+            return d_x, parameters
 
         return self._merge(output), backward
 
-    def _options(
+    def _calls(
         self,
         x: Array,
-        packed: Sequence[Packed],
-        training: bool,
         initial_state: Sequence[ArrayLike] | None,
         mask: ArrayLike | None,
         lengths: ArrayLike | None,
         reset: ArrayLike | None,
-    ) -> dict[str, Any]:
-        """Check everything, then draw the noise, and return the arguments of the operator."""
-        given = self._as_pairs(initial_state)
+    ) -> list[Call]:
+        """Return the calls of the layers."""
+        given = as_pairs(initial_state, self._dtype, self._device)
         calls = []
-        for index, (layer, weights) in enumerate(zip(self._layers, packed, strict=True)):
+        for index, layer in enumerate(self._layers):
             states = layer._kept_states(x) if given is None else [given[index]]
             calls.append(layer._call(x, states, mask, lengths, reset))
-            check_call(calls[-1], weights, first_state=2 * index)
+        return calls
+
+    def _checked(
+        self, calls: Sequence[Call], packed: Sequence[Packed], training: bool
+    ) -> tuple[Call, Call]:
+        """Check everything, then draw the noise; return the calls in the order of reading."""
+        for index, (call, weights) in enumerate(zip(calls, packed, strict=True)):
+            check_call(call, weights, first_state=2 * index)
         if training:
             calls = [
                 layer._with_noise(call, weights)
                 for layer, call, weights in zip(self._layers, calls, packed, strict=True)
             ]
-        return {
-            "initial_state": self._by_reading([call.states and call.states[0] for call in calls]),
-            "mask": calls[0].mask,
-            "lengths": lengths,
-            "reset": calls[0].reset,
-            "return_sequences": self.return_sequences,
-            "zero_output_for_mask": self.return_sequences,
-            "noise": self._by_reading([call.noise[0] if call.noise else None for call in calls]),
-        }
-
-    def _as_pairs(self, given: Sequence[ArrayLike] | None) -> list[State] | None:
-        if given is None:
-            return None
-        if not isinstance(given, (tuple, list)) or len(given) != 4:
-            raise ValueError(f"initial_state: got {describe(given)}, expected (h, c, h, c)")
-        h, c, h_back, c_back = (
-            as_numbers(array, f"initial_state[{index}]", self._dtype, self._device)
-            for index, array in enumerate(given)
-        )
-        return [(h, c), (h_back, c_back)]
+        return self._by_reading(calls)
 
     def _keep(self, states: Sequence[State]) -> None:
         for layer, state in zip(self._layers, self._by_reading(states), strict=True):

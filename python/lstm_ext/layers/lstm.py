@@ -15,7 +15,8 @@ from ..streaming import AnyStream, ModelStream, Stream
 from .base import LayerBackward, Shape, Weight, check_rate, check_size, last_axis
 from .lstm_cell import as_cell, check_layer_norm, serialize_activation
 from .lstm_device import OnDevice
-from .lstm_run import Results, noise_seed, run, run_alone, run_alone_vjp, run_vjp
+from .lstm_noise import noise_seed
+from .lstm_run import Results, run, run_alone, run_alone_vjp, run_vjp
 from .lstm_state import State, Stateful
 from .lstm_weights import Weighted, check_num_layers, operands
 

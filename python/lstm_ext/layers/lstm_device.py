@@ -11,7 +11,8 @@ from .. import cuda
 from .._arrays import namespace, put
 from ..variants import Cell, Gates, Noise
 from .base import Layer
-from .lstm_run import Backward, Call, Called, Results, Sizes
+from .lstm_noise import Sizes
+from .lstm_run import Backward, Call, Called, Results
 from .lstm_state import State
 from .lstm_weights import operands
 

@@ -12,19 +12,17 @@ from .. import _cpu, functional, random
 from .._arguments import as_gradient, too_large
 from .._arrays import as_device_numbers, as_mask, is_on_device, namespace
 from ..variants import Cell, Gates, Noise
-from .dropout import dropout_factors
+from .lstm_noise import Rates, Sizes, draw_noise
 from .lstm_weights import gradients_in_order
 
 __all__ = [
     "Call",
     "Called",
-    "Rates",
     "Results",
-    "Sizes",
+    "as_plain_gradient",
     "check_call",
-    "draw_noise",
     "for_layer",
-    "noise_seed",
+    "pull_back_plainly",
     "run",
     "run_alone",
     "run_alone_vjp",
@@ -109,6 +107,10 @@ class Results(NamedTuple):
 def run(packed: Packed, call: Call, return_gates: bool = False) -> Results:
     """Run the layers: together, unless each has noise of its own or is asked for its gates."""
     count = len(packed)
+    if not return_gates and call.noise is None:
+        plain = _run_plainly(packed, call)
+        if plain is not None:
+            return plain
     if count > 1:
         check_call(call, packed)
         call = call.read_forwards()
@@ -124,6 +126,15 @@ def run(packed: Packed, call: Call, return_gates: bool = False) -> Results:
             x, h, c = functional.lstm(x, weights, **options)
         states.append((h, c))
     return Results(x, states, gates)
+
+
+def _run_plainly(packed: Packed, call: Call) -> Results | None:
+    """Run the layers by one native call, or return None where something does not fit it."""
+    results = _cpu.lstm_plain_layers(
+        packed, call.x, call.states, call.go_backwards, call.return_sequences, call.lengths,
+        call.mask, call.reset, call.zero_output_for_mask,
+    )  # fmt: skip
+    return None if results is None else Results(*results, [])
 
 
 def _run_together(packed: Packed, call: Call) -> Results:
@@ -157,9 +168,9 @@ def run_vjp(packed: Packed, call: Call) -> tuple[Results, Backward]:
         call = call.read_forwards()
     x, states, pull_backs = call.x, [], []
     for index, weights in enumerate(packed):
-        (x, h, c), pull_back = functional.lstm_vjp(x, weights, **call.options(index, count))
-        states.append((h, c))
-        pull_backs.append(for_layer(pull_back))
+        x, state, pull_back = run_alone_vjp(weights, x, **call.options(index, count))
+        states.append(state)
+        pull_backs.append(pull_back)
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
         parameters: list[Array] = []
@@ -192,9 +203,13 @@ def run_alone(
 
 
 def run_alone_vjp(
-    weights: functional.PackedWeights, x: Array, go_backwards: bool, return_sequences: bool
+    weights: functional.PackedWeights,
+    x: Array,
+    go_backwards: bool,
+    return_sequences: bool,
+    **options: Any,
 ) -> tuple[Array, State, Backward]:
-    """Run one layer that is given nothing but x.
+    """Run one layer, with options of the operator.
 
     Returns
     -------
@@ -204,30 +219,57 @@ def run_alone_vjp(
     """
     # One native call each way: a small training step is mostly what stands around its arithmetic.
     results = None
-    if type(x) is np.ndarray:
-        results = _cpu.lstm_vjp_plain(weights, x, go_backwards, return_sequences)
+    if type(x) is np.ndarray and options.get("noise") is None:
+        results = _cpu.lstm_vjp_plain(
+            weights, x, go_backwards, return_sequences, *_native(options) if options else ()
+        )
     if results is None:
         (output, h, c), pull_one_back = functional.lstm_vjp(
-            x, weights, go_backwards=go_backwards, return_sequences=return_sequences
+            x, weights, go_backwards=go_backwards, return_sequences=return_sequences, **options
         )
         return output, (h, c), for_layer(pull_one_back)
     output, h, c, plain = results
     shape, dtype = output.shape, output.dtype
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-        if (
-            type(dy) is not np.ndarray
-            or dy.shape != shape
-            or dy.dtype != dtype
-            or not (dy.flags.c_contiguous and dy.flags.aligned)
-        ):
-            dy = np.require(as_gradient(dy, "d_output", shape, dtype), requirements=["C", "A"])
-        try:
-            return plain.pull_back(dy, need_x)
-        except MemoryError as error:
-            raise too_large(x, weights) from error
+        d_x, gradients = pull_back_plainly(
+            plain, as_plain_gradient(dy, shape, dtype), need_x, x, weights
+        )
+        return d_x, gradients[0]
 
     return output, (h, c), backward
+
+
+def as_plain_gradient(dy: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return the gradient of an output as the native call wants it."""
+    if (
+        type(dy) is np.ndarray
+        and dy.shape == shape
+        and dy.dtype == dtype
+        and dy.flags.c_contiguous
+        and dy.flags.aligned
+    ):
+        return dy
+    return np.require(as_gradient(dy, "d_output", shape, dtype), requirements=["C", "A"])
+
+
+def pull_back_plainly(
+    plain: _cpu.PlainPass, dy: Array, need_x: bool, x: Array, weights: functional.PackedWeights
+) -> tuple[Array | None, list[list[Array]]]:
+    """Carry a gradient back through a native pass over x; memory that is not there is named."""
+    try:
+        return plain.pull_back(dy, need_x)
+    except MemoryError as error:
+        raise too_large(x, weights) from error
+
+
+def _native(options: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the options of a layer that is run alone in the order of the native call."""
+    state = options["initial_state"]
+    return (
+        *((None, None) if state is None else state),
+        *(options[name] for name in ("lengths", "mask", "reset", "zero_output_for_mask")),
+    )
 
 
 def for_layer(pull_back: Callable[..., functional.Gradients]) -> Backward:
@@ -293,51 +335,6 @@ def _check_lengths(lengths: Array, batch: int, steps: int) -> None:
         raise ValueError(
             f"lengths: got numbers from {lengths.min()} to {lengths.max()}, expected 0 to {steps}"
         )
-
-
-def noise_seed(seed: int) -> int:
-    """Return the seed of a layer's noise, apart from those of its initial weights."""
-    return random.check_seed(seed) + 2**32
-
-
-class Sizes(NamedTuple):
-    """Of one layer, where there are no packed weights that have them."""
-
-    input_size: int
-    output_size: int
-    units: int
-
-
-class Rates(NamedTuple):
-    """How much of each kind of noise a layer draws in training."""
-
-    dropout: float
-    recurrent_dropout: float
-    zoneout: float
-    cell_zoneout: float
-
-
-def draw_noise(
-    rates: Rates, generator: np.random.Generator, x: Array, packed: Packed | Sequence[Sizes]
-) -> list[Noise]:
-    """Draw the noise of a call for every layer, in one order whatever computes it."""
-    batch, steps, _ = x.shape
-
-    def factors(rate: float, size: int) -> Array | None:
-        return dropout_factors(generator, (batch, size), rate, x.dtype) if rate else None
-
-    def keeps(rate: float, size: int) -> Array | None:
-        return generator.random((batch, steps, size)) < rate if rate else None
-
-    return [
-        Noise(
-            factors(rates.dropout, weights.input_size),
-            factors(rates.recurrent_dropout, weights.output_size),
-            keeps(rates.zoneout, weights.output_size),
-            keeps(rates.cell_zoneout, weights.units),
-        )
-        for weights in packed
-    ]
 
 
 class Called:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_numbers
 from .lstm import LSTM
+from .lstm_state import State, describe
 
-__all__ = ["MERGE_MODES", "check_pair", "merge", "merge_back"]
+__all__ = ["MERGE_MODES", "as_pairs", "check_pair", "merge", "merge_back"]
 
 Array = NDArray[Any]
 
@@ -41,6 +44,21 @@ def check_pair(forward: LSTM, backward: LSTM, merge_mode: str | None) -> None:
             f"merge_mode: got {merge_mode!r} for outputs of sizes {sizes[0]} and "
             f"{sizes[1]}, expected equal sizes, or 'concat' or None"
         )
+
+
+def as_pairs(
+    given: Sequence[ArrayLike] | None, dtype: np.dtype[Any], device: str
+) -> list[State] | None:
+    """Return an initial state (h, c, h, c) as pairs of arrays of the dtype, on the device."""
+    if given is None:
+        return None
+    if not isinstance(given, (tuple, list)) or len(given) != 4:
+        raise ValueError(f"initial_state: got {describe(given)}, expected (h, c, h, c)")
+    h, c, h_back, c_back = (
+        as_numbers(array, f"initial_state[{index}]", dtype, device)
+        for index, array in enumerate(given)
+    )
+    return [(h, c), (h_back, c_back)]
 
 
 def merge(mode: str | None, first: Array, second: Array) -> Any:
