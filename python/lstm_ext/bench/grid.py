@@ -61,7 +61,8 @@ GROUPS: dict[str, list[Shape]] = {
         "32,100,128,256"
     ),
     **{
-        name: _shapes("1,100,64,64 1,100,256,256 16,50,128,128 32,100,128,256") for name in VARIANTS
+        name: _shapes("1,5,10,20 1,100,64,64 1,100,256,256 16,50,128,128 32,100,128,256")
+        for name in VARIANTS
     },
 }
 

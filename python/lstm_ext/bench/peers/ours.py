@@ -17,10 +17,7 @@ __all__ = ["Ours", "OursInFull", "OursPadded"]
 
 
 class Ours(Peer):
-    """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients.
-
-    Variants are run by the operator as well.
-    """
+    """``layer(x)`` forward, ``stream.step(x, out)``, or the operator with its gradients."""
 
     name = "lstm_ext"
     modes: ClassVar[tuple[str, ...]] = ("forward", "stream", "training", "fit")
