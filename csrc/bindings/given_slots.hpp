@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "bindings/arrays.hpp"
 #include "lstm.hpp"
@@ -40,13 +41,14 @@ class GivenSlots {
     }
     const uint8_t* const steps = slots_.mask + row * seq_len_;
     if (last_alone) return steps[go_backwards ? 0 : seq_len_ - 1] != 0;
-    return std::find(steps, steps + seq_len_, 1) != steps + seq_len_;
+    return std::any_of(steps, steps + seq_len_, [](uint8_t step) { return step != 0; });
   }
 
   // (B, size) values of last slots, with zeros in the rows that do not end with h; the array itself
   // where all do.
   template <class T>
-  py::array_t<T> silenced(const py::array_t<T>& values, bool go_backwards) const {
+  py::array_t<T> silenced(const py::object& given, bool go_backwards) const {
+    auto values = py::reinterpret_borrow<py::array_t<T>>(given);
     if (!skips() || seq_len_ == 0) return values;
     const int64_t size = values.shape(1);
     return silenced(values.data(), values.shape(0), size, size, go_backwards);
@@ -75,9 +77,11 @@ class GivenSlots {
     if (!any || (any.dtype().kind() != 'i' && any.dtype().kind() != 'u')) {
       refuse("lengths", "integers");
     }
-    lengths_ = py::array_t < int64_t, py::array::c_style | py::array::forcecast > ::ensure(any);
-    if (!lengths_) refuse("lengths", "integers");
-    const auto* const first = read<int64_t>(lengths_, "lengths", {s.batch_size});
+    constexpr int kHow = py::array::c_style | py::array::forcecast;
+    auto converted = py::array_t<int64_t, kHow>::ensure(any);
+    if (!converted) refuse("lengths", "integers");
+    const auto* const first = read<int64_t>(converted, "lengths", {s.batch_size});
+    lengths_ = std::move(converted);
     const auto* const end = first + s.batch_size;
     if (std::any_of(first, end, [&](int64_t n) { return n < 0 || n > s.seq_len; })) {
       refuse("lengths", "0 to the number of steps");
@@ -88,20 +92,21 @@ class GivenSlots {
 
   // null if all flags are `usual`.
   static const uint8_t* read_flags(const LstmShape& s, const py::object& given, const char* name,
-                                   py::array& kept, bool usual) {
+                                   py::object& kept, bool usual) {
     if (given.is_none()) return nullptr;
     if (!py::isinstance<py::array>(given)) refuse(name, "an array");
-    kept = py::reinterpret_borrow<py::array>(given);
-    // NumPy's bools are bytes of 0 or 1.
+    const auto array = py::reinterpret_borrow<py::array>(given);
+    kept = array;
     const auto* const flags =
-        reinterpret_cast<const uint8_t*>(read<bool>(kept, name, {s.batch_size, s.seq_len}));
+        reinterpret_cast<const uint8_t*>(read<bool>(array, name, {s.batch_size, s.seq_len}));
     const auto* const end = flags + s.batch_size * s.seq_len;
-    return std::find(flags, end, usual ? 0 : 1) == end ? nullptr : flags;
+    const auto is_usual = [&](uint8_t flag) { return (flag != 0) == usual; };
+    return std::all_of(flags, end, is_usual) ? nullptr : flags;
   }
 
   const int64_t seq_len_;
   Slots slots_;
-  py::array lengths_, mask_, reset_;
+  py::object lengths_, mask_, reset_;  // arrays, if given
 };
 
 }  // namespace bindings

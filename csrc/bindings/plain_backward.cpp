@@ -19,9 +19,9 @@ namespace {
 class PlainPass {
  public:
   virtual ~PlainPass() = default;
-  // The gradient of the output, contiguous -> (d_x or None, a list [d_kernel, d_recurrent_kernel,
-  // d_bias] for each direction).
-  virtual py::tuple pull_back(const py::array& d_output, bool need_x) = 0;
+  // The gradient of the output -> (d_x or None, a list [d_kernel, d_recurrent_kernel, d_bias] for
+  // each direction); None, and it may be called again, if that is no contiguous array that fits.
+  virtual py::object pull_back(const py::object& d_output, bool need_x) = 0;
 };
 
 // What a pass reads besides x and the weights. All but states may be None.
@@ -78,6 +78,8 @@ class PassOf : public PlainPass {
     return beside(last_of(directions_[0]), last_of(directions_[1]));
   }
 
+  const std::vector<Direction<T>>& directions() const { return directions_; }
+
   // (h, c) of each direction.
   py::list states() const {
     py::list pairs;
@@ -85,14 +87,20 @@ class PassOf : public PlainPass {
     return pairs;
   }
 
-  py::tuple pull_back(const py::array& d_output, bool need_x) override {
+  py::object pull_back(const py::object& d_output, bool need_x) override {
     if (was_called_) refuse("backward", "to be called once: it was before");
+    if (!py::isinstance<py::array>(d_output)) return py::none();
     Sequence<const T> d_sequence{nullptr, 0, 0, 1};
     const T* d_last = nullptr;
-    if (return_sequences_) {
-      d_sequence = read_sequence<T>(d_output, "d_output", whole_, size_, Layout::kContiguous);
-    } else {
-      d_last = read<T>(d_output, "d_output", {whole_.batch_size, size_});
+    try {
+      if (return_sequences_) {
+        d_sequence = read_sequence<T>(d_output, "d_output", whole_, size_, Layout::kContiguous);
+      } else {
+        const auto array = py::reinterpret_borrow<py::array>(d_output);
+        d_last = read<T>(array, "d_output", {whole_.batch_size, size_});
+      }
+    } catch (const py::value_error&) {
+      return py::none();
     }
     py::object d_x = py::none();
     Sequence<T> d_inputs{nullptr, 0, 0, 1};
@@ -110,7 +118,8 @@ class PassOf : public PlainPass {
       const int64_t units = call.shape.hidden_size;
       call.d_output =
           part_of(d_sequence, whole_.seq_len, own.offset, is_pair() && own.go_backwards);
-      if (d_last) {
+      call.d_h = d_last;
+      if (d_last && (is_pair() || slots_.skips())) {
         d_h.push_back(slots_.silenced(d_last + own.offset, whole_.batch_size, units, size_,
                                       own.go_backwards));
         call.d_h = d_h.back().data();
@@ -165,7 +174,7 @@ class PassOf : public PlainPass {
   }
 
   Array<T> last_of(const Direction<T>& own) const {
-    return slots_.silenced(own.results.h, own.go_backwards);
+    return slots_.silenced<T>(own.results.h, own.go_backwards);
   }
 
   // Makes the arrays of the weights' gradients.
@@ -207,10 +216,8 @@ py::object vjp(const std::shared_ptr<const cpu::PackedWeights<F>>& weights, cons
     std::vector<Direction<F>> directions;
     directions.push_back({weights, go_backwards, 0});
     auto pass = std::make_shared<PassOf<F>>(std::move(directions), x, return_sequences, given);
-    const auto state = py::reinterpret_borrow<py::tuple>(pass->states()[0]);
-    // Without sequences and masks the output is h itself.
-    py::object output = pass->output();
-    return py::make_tuple(std::move(output), state[0], state[1],
+    const Results<F>& results = pass->directions()[0].results;
+    return py::make_tuple(pass->output(), results.h, results.c,
                           std::static_pointer_cast<PlainPass>(std::move(pass)));
   }
 }

@@ -110,7 +110,7 @@ py::object forward_layers(const cpu::PackedWeights<F>& first, const CallsOfAll& 
   });
   run(tasks, true);
   auto& last = results.back();
-  if (!calls.return_sequences) last.output = slots.silenced(last.h, go_backwards);
+  if (!calls.return_sequences) last.output = slots.silenced<T>(last.h, go_backwards);
   return py::make_tuple(last.output, pairs_of(results));
 }
 
@@ -146,7 +146,7 @@ py::object forward_directions(const cpu::PackedWeights<F>& first, const CallsOfA
   });
   run(tasks, false);
   if (!calls.return_sequences) {
-    output = beside(slots.silenced(results[0].h, false), slots.silenced(results[1].h, true));
+    output = beside(slots.silenced<T>(results[0].h, false), slots.silenced<T>(results[1].h, true));
   }
   return py::make_tuple(std::move(output), pairs_of(results));
 }

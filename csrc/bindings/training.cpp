@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -78,8 +80,14 @@ struct AdamArrays {
   template <class T>
   void check_flat(const py::array& array, const char* name) const {
     if (!py::isinstance<py::array_t<T>>(array)) refuse(name, "the type of its parameter");
-    if (array.size() != param.size()) refuse(name, "the size of its parameter");
+    if (array.ndim() != param.ndim() ||
+        !std::equal(array.shape(), array.shape() + array.ndim(), param.shape())) {
+      refuse(name, "the shape of its parameter");
+    }
     if (!(array.flags() & py::array::c_style)) refuse(name, "contiguous arrays");
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0) {
+      refuse(name, "aligned arrays");
+    }
   }
 };
 

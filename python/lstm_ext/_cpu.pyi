@@ -168,8 +168,8 @@ def lstm_plain_directions(
 
 class PlainPass:
     def pull_back(
-        self, d_output: _Array, need_x: bool
-    ) -> tuple[_Array | None, list[list[_Array]]]: ...
+        self, d_output: object, need_x: bool
+    ) -> tuple[_Array | None, list[list[_Array]]] | None: ...
 
 def lstm_vjp_plain(
     weights: PackedWeights,

@@ -52,6 +52,25 @@ bool all_finite(int64_t size, const typename V::Scalar* x) {
   return finite;
 }
 
+// Whether gradients and state of so many vectors from i on are zero, as of recurrent weights in
+// sequences of one step, or of an embedding's rows that never came up.
+template <class V>
+bool is_untouched(const AdamArgs<typename V::Scalar>& a, int64_t i, int64_t vectors) {
+  const auto is_zero = [](V sums) {
+    typename V::Scalar lanes[V::kLanes];
+    sums.store(lanes);
+    bool zero = true;
+    for (int lane = 0; lane < V::kLanes; ++lane) zero = zero && lanes[lane] == 0;
+    return zero;
+  };
+  V sums = abs(V::load(a.grad + i));
+  if (!is_zero(sums)) return false;  // soon known of most
+  for (int64_t end = i + vectors * V::kLanes; i < end; i += V::kLanes) {
+    sums = sums + abs(V::load(a.grad + i)) + abs(V::load(a.m + i)) + abs(V::load(a.v + i));
+  }
+  return is_zero(sums);  // a NaN is not zero either
+}
+
 // Adam with the bias correction folded into step_size (Kingma and Ba 2015, section 2), and
 // decoupled weight decay (Loshchilov and Hutter 2019).
 template <class V>
@@ -61,17 +80,27 @@ void adam(const AdamArgs<typename V::Scalar>& a) {
   const V new_v = V::broadcast(a.new_v);
   const V step_size = V::broadcast(a.step_size);
   const V epsilon = V::broadcast(a.epsilon);
-  for (int64_t i = 0; i < a.size; i += V::kLanes) {
+  const auto update = [&](int64_t i) {
     const int n = static_cast<int>(min64(a.size - i, V::kLanes));
     const V grad = load_first<V>(a.grad + i, n);
     V m = load_first<V>(a.m + i, n);
     V v = load_first<V>(a.v + i, n);
     m = fma(grad - m, new_m, m);
     v = fma(grad * grad - v, new_v, v);
-    const V update = step_size * m / (sqrt(v) + epsilon);
+    const V change = step_size * m / (sqrt(v) + epsilon);
     store_first(m, a.m + i, n);
     store_first(v, a.v + i, n);
-    store_first(load_first<V>(a.param + i, n) * keep - update, a.param + i, n);
+    store_first(load_first<V>(a.param + i, n) * keep - change, a.param + i, n);
+  };
+  // What has had no gradient does not change: 0 / (0 + epsilon) is zero. A root and a division take
+  // longer than all the rest of a vector.
+  const bool may_skip = a.keep == 1 && a.epsilon > 0;
+  constexpr int64_t kVectors = 16;
+  constexpr int64_t kBlock = kVectors * V::kLanes;
+  for (int64_t begin = 0; begin < a.size; begin += kBlock) {
+    const int64_t end = min64(begin + kBlock, a.size);
+    if (may_skip && end - begin == kBlock && is_untouched<V>(a, begin, kVectors)) continue;
+    for (int64_t i = begin; i < end; i += V::kLanes) update(i);
   }
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import _cpu, functional
-from .lstm_run import Call, as_plain_gradient, pull_back_plainly
+from .lstm_run import Call, pull_back_plainly
 from .lstm_state import State
 from .lstm_weights import gradients_in_order
 
@@ -52,12 +52,9 @@ def run_both_vjp_plainly(
     if results is None:
         return None
     output, states, plain = results
-    shape, dtype = output.shape, output.dtype
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, Sequence[list[Array]]]:
-        return pull_back_plainly(
-            plain, as_plain_gradient(dy, shape, dtype), need_x, call.x, weights[0]
-        )
+        return pull_back_plainly(plain, dy, need_x, output, call.x, weights[0])
 
     return output, states, backward
 

@@ -19,7 +19,6 @@ __all__ = [
     "Call",
     "Called",
     "Results",
-    "as_plain_gradient",
     "check_call",
     "for_layer",
     "pull_back_plainly",
@@ -229,38 +228,32 @@ def run_alone_vjp(
         )
         return output, (h, c), for_layer(pull_one_back)
     output, h, c, plain = results
-    shape, dtype = output.shape, output.dtype
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-        d_x, gradients = pull_back_plainly(
-            plain, as_plain_gradient(dy, shape, dtype), need_x, x, weights
-        )
-        return d_x, gradients[0]
+        d_x, (gradients,) = pull_back_plainly(plain, dy, need_x, output, x, weights)
+        return d_x, gradients
 
     return output, (h, c), backward
 
 
-def as_plain_gradient(dy: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return the gradient of an output as the native call wants it."""
-    if (
-        type(dy) is np.ndarray
-        and dy.shape == shape
-        and dy.dtype == dtype
-        and dy.flags.c_contiguous
-        and dy.flags.aligned
-    ):
-        return dy
-    return np.require(as_gradient(dy, "d_output", shape, dtype), requirements=["C", "A"])
-
-
 def pull_back_plainly(
-    plain: _cpu.PlainPass, dy: Array, need_x: bool, x: Array, weights: functional.PackedWeights
+    plain: _cpu.PlainPass,
+    dy: ArrayLike,
+    need_x: bool,
+    output: Array,
+    x: Array,
+    weights: functional.PackedWeights,
 ) -> tuple[Array | None, list[list[Array]]]:
-    """Carry a gradient back through a native pass over x; memory that is not there is named."""
+    """Carry the gradient of an output back through a native pass over x."""
     try:
-        return plain.pull_back(dy, need_x)
+        results = plain.pull_back(dy, need_x)
+        if results is None:
+            given = as_gradient(dy, "d_output", output.shape, output.dtype)
+            results = plain.pull_back(np.require(given, requirements=["C", "A"]), need_x)
     except MemoryError as error:
         raise too_large(x, weights) from error
+    assert results is not None
+    return results
 
 
 def _native(options: dict[str, Any]) -> tuple[Any, ...]:

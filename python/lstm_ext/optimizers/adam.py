@@ -67,6 +67,20 @@ class Adam(Optimizer):
             "amsgrad": self.amsgrad,
         }
 
+    def apply(self, grads: Sequence[Array], weights: Sequence[Array]) -> None:
+        """Change `weights` in place by one step, as `Optimizer.apply`."""
+        if not (self._kinds is None or self._clipped or self.amsgrad or self._there):
+            # The native pass looks at every array before it changes one. What does not fit goes on
+            # to the checks that find words for it.
+            try:
+                self._step(grads, weights, self.learning_rate)
+            except ValueError:
+                pass
+            else:
+                self.iterations += 1
+                return
+        super().apply(grads, weights)
+
     def _slot_names(self) -> tuple[str, ...]:
         return ("momentum", "velocity") + (("velocity_hat",) if self.amsgrad else ())
 
