@@ -206,8 +206,8 @@ def test_shapes_are_read_and_named() -> None:
             parse_shape(text)
     assert {name: len(shapes) for name, shapes in GROUPS.items()} == {
         "streaming": 5, "sequence": 7, "batch": 3, "large": 3, "training": 7, "fit": 1,
-        "small": 7, "peephole": 4, "projection": 4, "masked": 4, "bidirectional": 4, "layers": 4,
-        "bidirectional-layers": 4,
+        "small": 7, "peephole": 5, "projection": 5, "masked": 5, "bidirectional": 5, "layers": 5,
+        "bidirectional-layers": 5,
     }  # fmt: skip
     assert sorted(name for names in SUITES.values() for name in names) == sorted(
         name for name in GROUPS if name != "small"
@@ -231,8 +231,8 @@ def test_suites_choose_shapes_and_modes() -> None:
     assert kinds[-3:] == [("forward", None)] * 3 and len(kinds) == 21
     shapes, modes = runner.Settings.choose(["variants"], [], None)
     plan = settings((), shapes=shapes, modes=modes).plan()
-    assert [(group, mode) for group, _, mode, _ in plan[:4]] == [("peephole", "forward")] * 4
-    assert [mode for _, _, mode, _ in plan[4:]] == ["forward", "training"] * 20
+    assert [(group, mode) for group, _, mode, _ in plan[:5]] == [("peephole", "forward")] * 5
+    assert [mode for _, _, mode, _ in plan[5:]] == ["forward", "training"] * 25
 
 
 def test_several_thread_counts_are_measured_one_after_the_other() -> None:

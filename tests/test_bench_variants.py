@@ -249,7 +249,7 @@ def test_variants_are_run_whole_forward_or_in_training() -> None:
     shapes, modes = runner.Settings.choose(["layers"], [SHAPE], ["forward"])
     chosen = runner.Settings(shapes, modes, "float32", (1,), None, (), 3, 0.01)
     kinds = [case.variant for case in chosen.cases(1)]
-    assert kinds == [VARIANTS["layers"]] * 4 + [PLAIN] and LAYERS in kinds[0].needs
+    assert kinds == [VARIANTS["layers"]] * 5 + [PLAIN] and LAYERS in kinds[0].needs
 
 
 def test_a_long_backward_direction_is_checked_to_its_beginning() -> None:

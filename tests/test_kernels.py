@@ -212,10 +212,10 @@ def test_adam_update_of_several_arrays(forced: str, dtype: Any) -> None:
     ("position", "bad", "message"),
     [
         (0, np.zeros((4, 6), np.float32)[:, ::2], "^params: expected contiguous arrays$"),
-        (1, np.zeros(11, np.float32), "^grads: expected the size of its parameter$"),
+        (1, np.zeros(11, np.float32), "^grads: expected the shape of its parameter$"),
         (1, np.zeros(12), "^grads: expected the type of its parameter$"),
         (2, np.zeros(12), "^m: expected the type of its parameter$"),
-        (3, np.zeros(13, np.float32), "^v: expected the size of its parameter$"),
+        (3, np.zeros(13, np.float32), "^v: expected the shape of its parameter$"),
     ],
 )
 def test_adam_update_refuses_arrays_that_do_not_fit(
