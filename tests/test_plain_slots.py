@@ -169,6 +169,21 @@ def test_gradients_have_the_bits_of_the_operator(
         same(gradients[1], parameters)
 
 
+@pytest.mark.parametrize("name", ["one", "two layers", "directions"])
+@pytest.mark.parametrize("kind", ["mask", "lengths", "both"])
+def test_slots_may_change_between_the_passes(name: str, kind: str) -> None:
+    gradients = []
+    for changes in [False, True]:
+        layer, x = make(name, True)
+        given = slots(kind, np.random.default_rng(8))
+        output, back = layer.vjp(x, True, **given)
+        if changes:
+            for array in given.values():
+                array[...] = 1
+        gradients.append(back(np.ones_like(output), True))
+    same(*gradients)
+
+
 def test_no_step_at_all_has_gradients() -> None:
     layer, x = make("one", True)
     output, back = layer.vjp(x, True, mask=np.zeros((BATCH, TIME), bool))

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
+#include <vector>
 
 #include "bindings/arrays.hpp"
 #include "lstm.hpp"
@@ -11,7 +11,8 @@
 namespace lstm_ext {
 namespace bindings {
 
-// Owns the arrays that `slots` points into. What says that every slot is a step, or that nothing is
+// Owns copies, which `slots` points into: an array that its caller changes before the backward pass
+// cannot make it read beyond what was kept. What says that every slot is a step, or that nothing is
 // reset, is null there.
 class GivenSlots {
  public:
@@ -26,6 +27,9 @@ class GivenSlots {
     slots_.mask = read_flags(shape, mask, "mask", mask_, true);
     slots_.reset = read_flags(shape, reset, "reset", reset_, false);
   }
+
+  GivenSlots(const GivenSlots&) = delete;
+  GivenSlots& operator=(const GivenSlots&) = delete;
 
   const Slots& slots() const { return slots_; }
 
@@ -81,32 +85,35 @@ class GivenSlots {
     auto converted = py::array_t<int64_t, kHow>::ensure(any);
     if (!converted) refuse("lengths", "integers");
     const auto* const first = read<int64_t>(converted, "lengths", {s.batch_size});
-    lengths_ = std::move(converted);
     const auto* const end = first + s.batch_size;
     if (std::any_of(first, end, [&](int64_t n) { return n < 0 || n > s.seq_len; })) {
       refuse("lengths", "0 to the number of steps");
     }
     const bool all = std::all_of(first, end, [&](int64_t n) { return n == s.seq_len; });
-    slots_.lengths = all ? nullptr : first;
+    if (all) return;
+    lengths_.assign(first, end);
+    slots_.lengths = lengths_.data();
   }
 
   // null if all flags are `usual`.
   static const uint8_t* read_flags(const LstmShape& s, const py::object& given, const char* name,
-                                   py::object& kept, bool usual) {
+                                   std::vector<uint8_t>& copy, bool usual) {
     if (given.is_none()) return nullptr;
     if (!py::isinstance<py::array>(given)) refuse(name, "an array");
     const auto array = py::reinterpret_borrow<py::array>(given);
-    kept = array;
     const auto* const flags =
         reinterpret_cast<const uint8_t*>(read<bool>(array, name, {s.batch_size, s.seq_len}));
     const auto* const end = flags + s.batch_size * s.seq_len;
     const auto is_usual = [&](uint8_t flag) { return (flag != 0) == usual; };
-    return std::all_of(flags, end, is_usual) ? nullptr : flags;
+    if (std::all_of(flags, end, is_usual)) return nullptr;
+    copy.assign(flags, end);
+    return copy.data();
   }
 
   const int64_t seq_len_;
   Slots slots_;
-  py::object lengths_, mask_, reset_;  // arrays, if given
+  std::vector<int64_t> lengths_;
+  std::vector<uint8_t> mask_, reset_;
 };
 
 }  // namespace bindings
