@@ -184,6 +184,20 @@ def test_slots_may_change_between_the_passes(name: str, kind: str) -> None:
     same(*gradients)
 
 
+@pytest.mark.parametrize("kind", ["mask", "lengths", "both"])
+def test_slots_of_the_operator_may_change_too(kind: str) -> None:
+    gradients = []
+    for changes in [False, True]:
+        layer, x = make("one", True)
+        given = slots(kind, np.random.default_rng(8))
+        (output, _, _), back = functional.lstm_vjp(x, *layer.weights, **given)
+        if changes:
+            for array in given.values():
+                array[...] = 1
+        gradients.append(back(np.ones_like(output))[:4])
+    same(*gradients)
+
+
 def test_no_step_at_all_has_gradients() -> None:
     layer, x = make("one", True)
     output, back = layer.vjp(x, True, mask=np.zeros((BATCH, TIME), bool))

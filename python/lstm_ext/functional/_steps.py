@@ -232,7 +232,14 @@ def as_steps(
         resets = None
     if counts is None and valid is None and resets is None:
         return None
-    return Steps(shape, counts, valid, resets, bool(zero_output_for_mask))
+    # Copies: the backward pass reads as many steps as were kept, whatever becomes of the arrays.
+    return Steps(
+        shape, _copied(counts), _copied(valid), _copied(resets), bool(zero_output_for_mask)
+    )
+
+
+def _copied(array: Array | None) -> Array | None:
+    return None if array is None else array.copy()
 
 
 def _as_lengths(value: ArrayLike, shape: tuple[int, int]) -> Array:
