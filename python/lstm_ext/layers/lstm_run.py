@@ -208,7 +208,7 @@ def run_alone_vjp(
     return_sequences: bool,
     **options: Any,
 ) -> tuple[Array, State, Backward]:
-    """Run one layer, with options of the operator.
+    """Run one layer; the options are the operator's, as `Call.options` has them, or none.
 
     Returns
     -------
