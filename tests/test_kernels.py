@@ -45,7 +45,7 @@ def guarded_matmul(a: Array, b: Array, bias: Array | None) -> Array:
     rows, columns = a.shape[0], b.shape[1]
     buffer = np.full(rows * columns + 2, 7, a.dtype)
     out = buffer[1:-1].reshape(rows, columns)
-    _cpu.matmul(a, b, bias, out, 1)
+    assert _cpu.matmul(a, b, bias, 1, out) is out
     assert buffer[0] == buffer[-1] == 7
     return out
 

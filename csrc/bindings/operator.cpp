@@ -166,15 +166,24 @@ void visit_tasks(Calls<Arrays>& calls, const Visitor& visitor) {
 }  // namespace
 
 void add_operator(py::module_& module) {
-  py::class_<Weights, std::shared_ptr<Weights>>(
-      module, "PackedWeights",
-      "The weights of one LSTM, copied and laid out for one instruction set.")
-      .def(py::init<const py::array&, const py::array&, const py::object&, const py::object&,
-                    const py::object&, const py::object&, const CellOptions&, const std::string&,
-                    const std::string&>(),
+  py::class_<WeightsSource>(module, "WeightsSource",
+                            "Arrays of the weights of one LSTM, as they are when they are packed.")
+      .def(py::init<py::array, py::array, py::object, py::object, py::object, py::object,
+                    CellOptions, std::string, std::string>(),
            py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias"), py::arg("peephole"),
            py::arg("projection_kernel"), py::arg("layer_norm"), py::arg("cell"), py::arg("isa"),
            py::arg("weights_dtype"))
+      .def(
+          "pack",
+          [](const WeightsSource& source, bool single_step) {
+            return std::make_shared<Weights>(
+                source, single_step ? cpu::StepsOf::kSingleStep : cpu::StepsOf::kAnySequence);
+          },
+          "single_step: for calls of one step from no state only.", py::arg("single_step") = false);
+
+  py::class_<Weights, std::shared_ptr<Weights>>(
+      module, "PackedWeights",
+      "The weights of one LSTM, copied and laid out for one instruction set.")
       .def_property_readonly(
           "input_size",
           [](const Weights& w) { return w.visit([](const auto& p) { return p.input_size(); }); })

@@ -1,5 +1,8 @@
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,17 +28,65 @@ cpu::Matrix<const T> read_matrix(const py::array& array, const char* name) {
           array.shape(1) > 1 ? element_stride<T>(array, 1) : 1};
 }
 
+// A new array, and where it lies.
 template <class T>
-void matmul(const py::array& a, const py::array& b, const py::object& bias, py::array& out,
-            int num_threads) {
+cpu::Matrix<T> new_matrix(int64_t rows, int64_t columns, py::object& array) {
+  py::array_t<T> made({rows, columns});
+  const cpu::Matrix<T> matrix{made.mutable_data(), rows, columns, columns, 1};
+  array = std::move(made);
+  return matrix;
+}
+
+template <class T>
+cpu::Matrix<const T> transpose(const cpu::Matrix<const T>& a) {
+  return {a.data, a.columns, a.rows, a.column_stride, a.row_stride};
+}
+
+template <class T>
+py::array matmul(const py::array& a, const py::array& b, const py::object& bias, int num_threads,
+                 py::array out) {
   const auto left = read_matrix<T>(a, "a");
   const auto right = read_matrix<T>(b, "b");
   if (left.columns != right.rows) refuse("b", std::to_string(left.columns) + " rows");
   const T* offset = read_optional<T>(bias, "bias", {right.columns});
-  T* c = write<T>(out, "out", {left.rows, right.columns});
-  const py::gil_scoped_release release;
-  cpu::matmul<T>(best_kernels<T>(), left, right, offset,
-                 {c, left.rows, right.columns, right.columns, 1}, num_threads);
+  if (!out) out = py::array_t<T>({left.rows, right.columns});
+  T* const c = write<T>(out, "out", {left.rows, right.columns});
+  {
+    const py::gil_scoped_release release;
+    cpu::matmul<T>(best_kernels<T>(), left, right, offset,
+                   {c, left.rows, right.columns, right.columns, 1}, num_threads);
+  }
+  return out;
+}
+
+// The gradients of a product that has d_out: d_a = d_out · bᵀ, d_b = aᵀ · d_out, d_bias = Σ d_out.
+template <class T>
+py::tuple matmul_vjp(const py::array& a, const py::array& b, const py::array& d_out, bool need_a,
+                     bool has_bias, int num_threads) {
+  const auto left = read_matrix<T>(a, "a");
+  const auto right = read_matrix<T>(b, "b");
+  const auto d = read_matrix<T>(d_out, "d_out");
+  if (left.columns != right.rows) refuse("b", std::to_string(left.columns) + " rows");
+  if (d.rows != left.rows || d.columns != right.columns) refuse("d_out", "the shape of a · b");
+  py::object d_a = py::none(), d_b, d_bias = py::none();
+  cpu::Matrix<T> to_a{}, to_bias{};
+  if (need_a) to_a = new_matrix<T>(left.rows, left.columns, d_a);
+  const auto to_b = new_matrix<T>(right.rows, right.columns, d_b);
+  if (has_bias) {
+    py::array_t<T> array(right.columns);
+    to_bias = {array.mutable_data(), 1, right.columns, right.columns, 1};
+    d_bias = std::move(array);
+  }
+  {
+    const py::gil_scoped_release release;
+    const auto& kernels = best_kernels<T>();
+    const T one = 1;
+    if (need_a) cpu::matmul<T>(kernels, d, transpose(right), nullptr, to_a, num_threads);
+    cpu::matmul<T>(kernels, transpose(left), d, nullptr, to_b, num_threads);
+    if (has_bias)
+      cpu::matmul<T>(kernels, {&one, 1, d.rows, 0, 0}, d, nullptr, to_bias, num_threads);
+  }
+  return py::make_tuple(std::move(d_a), std::move(d_b), std::move(d_bias));
 }
 
 bool is_float32(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }
@@ -119,13 +170,28 @@ void activate(const std::string& name, const py::array& x, py::array& out, const
 void add_training(py::module_& module) {
   module.def(
       "matmul",
-      [](const py::array& a, const py::array& b, const py::object& bias, py::array& out,
-         int num_threads) {
-        is_float32(a) ? matmul<float>(a, b, bias, out, num_threads)
-                      : matmul<double>(a, b, bias, out, num_threads);
+      [](const py::array& a, const py::array& b, const py::object& bias, int num_threads,
+         const std::optional<py::array>& out) {
+        const py::array to = out.value_or(py::reinterpret_steal<py::array>(nullptr));
+        return is_float32(a) ? matmul<float>(a, b, bias, num_threads, to)
+                             : matmul<double>(a, b, bias, num_threads, to);
       },
-      "out (M, N) = a (M, K) @ b (K, N) + bias (N), each sum in one fixed order.", py::arg("a"),
-      py::arg("b"), py::arg("bias"), py::arg("out"), py::arg("num_threads"));
+      "Returns a (M, K) @ b (K, N) + bias (N), each sum in one fixed order, in `out` or in a new "
+      "array.",
+      py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("num_threads"),
+      py::arg("out") = py::none());
+
+  module.def(
+      "matmul_vjp",
+      [](const py::array& a, const py::array& b, const py::array& d_out, bool need_a, bool has_bias,
+         int num_threads) {
+        return is_float32(a) ? matmul_vjp<float>(a, b, d_out, need_a, has_bias, num_threads)
+                             : matmul_vjp<double>(a, b, d_out, need_a, has_bias, num_threads);
+      },
+      "Returns the gradients of what `matmul` takes, for that of what it returns: of a or None, of "
+      "b, and of the bias or None.",
+      py::arg("a"), py::arg("b"), py::arg("d_out"), py::arg("need_a"), py::arg("has_bias"),
+      py::arg("num_threads"));
 
   module.def(
       "adam_update",

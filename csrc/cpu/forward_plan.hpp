@@ -58,6 +58,7 @@ struct ForwardPlan {
     keeps_h = c.noise.h != nullptr || c.noise.zoneout != nullptr || w.cell().zoneout > 0;
     finishes_h = projects || keeps_h || !schedule.is_regular();
     starts_from_x = chunk == 0 && c.h0 == nullptr && w.w_hh_is_finite();
+    if (!w.has_w_hh() && (s.seq_len > 1 || !starts_from_x)) refuse_more_than_a_step();
     packs_x = kEncodes || c.x.feature_stride != 1 || (chunk > 0 && max_rows > 1) ||
               !schedule.is_regular();
     cell_stride = padded(w.padded_units());

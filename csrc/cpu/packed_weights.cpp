@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <stdexcept>
 #include <utility>
 
 #include "cpu/gemm.hpp"
@@ -57,8 +58,12 @@ bool is_finite(const KernelTable<T>& kernels, const T* w, int64_t row_stride, in
 
 }  // namespace
 
+void refuse_more_than_a_step() {
+  throw std::invalid_argument("weights: expected some that were laid out for any sequence");
+}
+
 template <class F>
-PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays)
+PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays, StepsOf steps)
     : set_(set),
       input_size_(arrays.input_size),
       hidden_size_(arrays.hidden_size),
@@ -71,8 +76,10 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
       has_variant_(arrays.peephole != nullptr || !is_plain(arrays.cell)),
       cell_(arrays.cell),
       w_ih_(kernels(), arrays.w_ih, arrays.w_ih_row_stride, input_size_, hidden_size_),
-      w_hh_(kernels(), arrays.w_hh, arrays.w_hh_row_stride, output_size(), hidden_size_),
       bias_(interleaved(arrays.bias, kNumGates, hidden_size_, kernels().lanes)) {
+  if (steps == StepsOf::kAnySequence || !w_hh_is_finite_ || arrays.kernel_gain) {
+    w_hh_ = {kernels(), arrays.w_hh, arrays.w_hh_row_stride, output_size(), hidden_size_};
+  }
   if (arrays.peephole) {
     peephole_ = interleaved(arrays.peephole, 3, hidden_size_, kernels().lanes);
   }
@@ -100,6 +107,7 @@ typename PackedWeights<F>::Panels PackedWeights<F>::w_ih_transposed() const {
 
 template <class F>
 typename PackedWeights<F>::Panels PackedWeights<F>::w_hh_transposed() const {
+  if (!has_w_hh()) refuse_more_than_a_step();
   return transposed(w_hh_transposed_, w_hh_, output_size());
 }
 
@@ -168,8 +176,9 @@ typename PackedWeights<F>::Panels PackedWeights<F>::transposed(LazyPanels& lazy,
 
 template class PackedWeights<float>;
 template class PackedWeights<double>;
-template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
-template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
+template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, const WeightArrays<float>&,
+                                                StepsOf);
+template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&, StepsOf);
 
 }  // namespace cpu
 }  // namespace lstm_ext

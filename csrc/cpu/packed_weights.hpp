@@ -34,6 +34,12 @@ struct WeightArrays {
   int64_t output_size() const { return projection_size > 0 ? projection_size : hidden_size; }
 };
 
+// What weights are laid out for. A single step from no state multiplies its h, which is zero, by
+// nothing: w_hh is then left out.
+enum class StepsOf { kAnySequence, kSingleStep };
+
+[[noreturn]] void refuse_more_than_a_step();
+
 // Owns copies; immutable once made, so any number of threads may use it at once. The kernel set is
 // chosen here and kept, so that layout and kernel cannot disagree.
 template <class F>
@@ -42,7 +48,8 @@ class PackedWeights {
   using Stored = F;
   using T = typename Format<F>::Value;
 
-  PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays);
+  PackedWeights(const KernelSet& set, const WeightArrays<T>& arrays,
+                StepsOf steps = StepsOf::kAnySequence);
 
   const KernelSet& kernel_set() const { return set_; }
   const KernelTable<F>& kernels() const { return set_.table<F>(); }
@@ -84,7 +91,9 @@ class PackedWeights {
   int64_t padded_units() const { return num_blocks_ * kernels().lanes; }
 
   const GatePanels<F>& w_ih() const { return w_ih_; }
+  // Empty if they are for a single step, are finite and have no layer normalisation.
   const GatePanels<F>& w_hh() const { return w_hh_; }
+  bool has_w_hh() const { return w_hh_.data() != nullptr; }
   bool w_hh_is_finite() const { return w_hh_is_finite_; }
   const T* bias() const { return bias_.data(); }  // [block][gate][lane], zeros without a bias
 
@@ -122,9 +131,10 @@ class PackedWeights {
 
 extern template class PackedWeights<float>;
 extern template class PackedWeights<double>;
-extern template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&,
-                                                       const WeightArrays<float>&);
-extern template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&);
+extern template PackedWeights<Bfloat16>::PackedWeights(const KernelSet&, const WeightArrays<float>&,
+                                                       StepsOf);
+extern template PackedWeights<Int8>::PackedWeights(const KernelSet&, const WeightArrays<float>&,
+                                                   StepsOf);
 
 }  // namespace cpu
 }  // namespace lstm_ext

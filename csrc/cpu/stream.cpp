@@ -21,6 +21,7 @@ Stream<F>::Stream(std::shared_ptr<const PackedWeights<F>> weights, int64_t batch
       encoded_x_(weights_->kernels(), batch_size, weights_->input_size()),
       encoded_h_(weights_->kernels(), batch_size, weights_->output_size()),
       encoded_memory_(encoded_x_.bytes() + encoded_h_.bytes()) {
+  if (!weights_->has_w_hh()) refuse_more_than_a_step();
   encoded_x_.place(encoded_memory_.data());
   encoded_h_.place(encoded_memory_.data() + encoded_x_.bytes());
   const int64_t lanes = weights_->kernels().lanes, units = weights_->padded_units();

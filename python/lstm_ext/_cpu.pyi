@@ -39,7 +39,7 @@ class CallOptions:
         activated: bool = False,
     ) -> None: ...
 
-class PackedWeights:
+class WeightsSource:
     def __init__(
         self,
         kernel: _Array,
@@ -52,6 +52,9 @@ class PackedWeights:
         isa: str,
         weights_dtype: str,
     ) -> None: ...
+    def pack(self, single_step: bool = False) -> PackedWeights: ...
+
+class PackedWeights:
     @property
     def input_size(self) -> int: ...
     @property
@@ -226,7 +229,12 @@ def lstm_backward(
 def lstm_backward_all(
     calls: list[tuple[PackedWeights, BackwardArrays]], num_threads: int
 ) -> None: ...
-def matmul(a: _Array, b: _Array, bias: _Array | None, out: _Array, num_threads: int) -> None: ...
+def matmul(
+    a: _Array, b: _Array, bias: _Array | None, num_threads: int, out: _Array | None = None
+) -> _Array: ...
+def matmul_vjp(
+    a: _Array, b: _Array, d_out: _Array, need_a: bool, has_bias: bool, num_threads: int
+) -> tuple[_Array | None, _Array, _Array | None]: ...
 def adam_update(
     params: list[_Array],
     grads: list[_Array],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _cpu
 from .._arguments import as_float_array, as_rate, as_weights_dtype, with_unit_columns
-from .._cpu import CellOptions, PackedWeights
+from .._cpu import CellOptions, PackedWeights, WeightsSource
 from ..variants import ActivationSpec, Cell, LayerNorm
 
 __all__ = ["PackedWeights", "as_packed", "pack", "repacker", "resolve_activation"]
@@ -106,14 +105,14 @@ def pack(
     small weights.
     """
     try:
-        return PackedWeights(
+        return WeightsSource(
             *_arguments(
                 kernel, recurrent_kernel, bias, peephole, projection_kernel, layer_norm, cell,
                 weights_dtype, isa,
             )
-        )  # fmt: skip
+        ).pack()  # fmt: skip
     except MemoryError as error:
-        raise _too_large(kernel, recurrent_kernel) from error
+        raise too_large(kernel, recurrent_kernel) from error
 
 
 def repacker(
@@ -126,31 +125,26 @@ def repacker(
     layer_norm: LayerNorm | None = None,
     cell: Cell | None = None,
     weights_dtype: str | None = None,
-) -> Callable[[], PackedWeights]:
+) -> Callable[[bool], PackedWeights]:
     """Return a function that packs the arrays as they are when it is called.
 
     For arrays that change in place, as in training: they are checked only once. Raises what `pack`
-    does.
+    does, and the function a MemoryError for want of memory. Its argument says whether the weights
+    will be used for calls of a single step from no state only, which need less to be packed.
     """
     given = (kernel, recurrent_kernel, bias, peephole, projection_kernel)
     arguments = _arguments(*given, layer_norm, cell, weights_dtype, None)
     if layer_norm is None and all(map(operator.is_, arguments, given)):
-        return functools.partial(_packed, arguments)
+        return WeightsSource(*arguments).pack
     # Some had to be copied, and a copy does not change.
-    return functools.partial(
-        pack, *given[:3], peephole=peephole, projection_kernel=projection_kernel,
-        layer_norm=layer_norm, cell=cell, weights_dtype=weights_dtype,
+    return lambda single_step: pack(
+        *given[:3], peephole=peephole, projection_kernel=projection_kernel, layer_norm=layer_norm,
+        cell=cell, weights_dtype=weights_dtype,
     )  # fmt: skip
 
 
-def _packed(arguments: tuple[Any, ...]) -> PackedWeights:
-    try:
-        return PackedWeights(*arguments)
-    except MemoryError as error:
-        raise _too_large(*arguments[:2]) from error
-
-
-def _too_large(kernel: ArrayLike, recurrent_kernel: ArrayLike) -> ValueError:
+def too_large(kernel: ArrayLike, recurrent_kernel: ArrayLike) -> ValueError:
+    """Return what is raised in place of a MemoryError while weights are packed."""
     return ValueError(
         f"kernel: got shapes {np.shape(kernel)} and {np.shape(recurrent_kernel)}, of which no copy "
         "can be allocated; expected sizes that fit in memory"

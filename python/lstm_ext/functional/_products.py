@@ -11,7 +11,7 @@ from .. import _cpu
 from .._arguments import as_float_array, as_thread_limit
 from .._arrays import namespace
 
-__all__ = ["matmul", "product"]
+__all__ = ["matmul", "product", "product_vjp"]
 
 Array = NDArray[Any]
 
@@ -76,6 +76,17 @@ def product(a: Array, b: Array, bias: Array | None = None, threads: int = 0) -> 
     if type(a) is not np.ndarray:
         result: Array = namespace(a).matmul(a, b)
         return result if bias is None else np.add(result, bias, out=result)
-    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    _cpu.matmul(a, b, bias, out, threads)
-    return out
+    return _cpu.matmul(a, b, bias, threads)
+
+
+def product_vjp(
+    a: Array, b: Array, d_out: Array, need_a: bool, has_bias: bool
+) -> tuple[Array | None, Array, Array | None]:
+    """Return the gradients of a product's a, b and bias for that of its result.
+
+    For layers, as `product`. None is in the place of what is not wanted.
+    """
+    if type(a) is np.ndarray:
+        return _cpu.matmul_vjp(a, b, d_out, need_a, has_bias, 0)
+    d_a = product(d_out, b.T) if need_a else None
+    return d_a, product(a.T, d_out), d_out.sum(axis=0) if has_bias else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import activations, initializers
 from .._registry import check_unsupported, serialize
-from ..functional._products import product
+from ..functional._products import product, product_vjp
 from .base import Layer, LayerBackward, Shape, Weight, check_size, last_axis
 
 __all__ = ["Dense"]
@@ -92,26 +92,25 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def _forward(self, x: Array, training: bool) -> Array:
-        return self.activation(self._linear(self._rows(x))).reshape(*x.shape[:-1], self.units)
+        z = product(self._rows(x), self._weights["kernel"], self._weights.get("bias"))
+        return self.activation(z).reshape(*x.shape[:-1], self.units)
 
     def vjp(
         self, x: Array, training: bool = True, mask: Array | None = None
     ) -> tuple[Array, LayerBackward]:
         """Return the output, and what carries its gradient back."""
         rows = self._rows(x)
-        z = self._linear(rows)
+        z = product(rows, self._weights["kernel"], self._weights.get("bias"))
         y = self.activation(z)
 
         def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
             dz = self.activation.grad(z, y, dy.reshape(y.shape))
-            grads = []
-            if self.trainable:
-                grads.append(product(rows.T, dz))
-                if self.use_bias:
-                    grads.append(np.add.reduce(dz, 0) if type(dz) is np.ndarray else dz.sum(axis=0))
-            if not need_x:
-                return None, grads
-            return product(dz, self._weights["kernel"].T).reshape(x.shape), grads
+            kernel = self._weights["kernel"]
+            if not self.trainable:
+                return (product(dz, kernel.T).reshape(x.shape) if need_x else None), []
+            d_rows, d_kernel, d_bias = product_vjp(rows, kernel, dz, need_x, self.use_bias)
+            grads = [d_kernel] if d_bias is None else [d_kernel, d_bias]
+            return (None if d_rows is None else d_rows.reshape(x.shape)), grads
 
         return y.reshape(*x.shape[:-1], self.units), backward
 
@@ -121,9 +120,6 @@ class Dense(Layer):
             raise ValueError(f"x: got shape {x.shape}, expected (batch, ..., {input_size})")
         rows = x if x.ndim == 2 else x.reshape(-1, input_size)
         return rows if type(rows) is not np.ndarray or rows.flags.aligned else rows.copy()
-
-    def _linear(self, rows: Array) -> Array:
-        return product(rows, self._weights["kernel"], self._weights.get("bias"))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, without its weights."""

@@ -309,14 +309,15 @@ class LSTM(Weighted, Stateful, OnDevice):
             results, back = self._run_on_device(call, training, keep=True)
             assert back is not None
             return self._ended(results.output, results.states, back)
-        packed = self._full()
         alone = initial_state is mask is lengths is reset is self._state is None
         if alone and self.num_layers == 1 and not (training and self._is_noisy):
+            (weights,) = self._full(single_step=x.ndim == 3 and x.shape[1] == 1)
             output, state, pull_back = run_alone_vjp(
-                packed[0], x, self.go_backwards, self.return_sequences
+                weights, x, self.go_backwards, self.return_sequences
             )
             states = [state]
         else:
+            packed = self._full()
             call = self._call(x, self._states(x, initial_state), mask, lengths, reset)
             call = self._with_noise(call, packed) if training else call
             (output, states, _), pull_back = run_vjp(packed, call)

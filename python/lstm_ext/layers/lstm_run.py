@@ -230,8 +230,8 @@ def run_alone_vjp(
     output, h, c, plain = results
 
     def backward(dy: Array, need_x: bool) -> tuple[Array | None, list[Array]]:
-        d_x, (gradients,) = pull_back_plainly(plain, dy, need_x, output, x, weights)
-        return d_x, gradients
+        found = pull_back_plainly(plain, dy, need_x, output, x, weights)
+        return found[0], found[1][0]
 
     return output, (h, c), backward
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import functional, initializers
 from .._arguments import as_weights_dtype
 from .._arrays import require_cpu
-from ..functional._packing import repacker
+from ..functional._packing import repacker, too_large
 from ..variants import Cell, LayerNorm
 from .base import changing, check_size
 
@@ -126,7 +126,7 @@ class Weighted:
     _weights_dtype: str | None
     _packed: Packed | None = None  # always None on a device
     # What packs them as they are, and with what weights_dtype.
-    _repackers: tuple[str | None, list[Callable[[], functional.PackedWeights]]] | None = None
+    _repackers: tuple[str | None, list[Callable[[bool], functional.PackedWeights]]] | None = None
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights for inputs (B, T, I), by name and in their order."""
@@ -205,13 +205,17 @@ class Weighted:
             self._packed = packed
         return packed
 
-    def _full(self) -> Packed:
-        """Return the full weights, laid out: small ones are not for training."""
-        if self._weights_dtype is None:
-            return self._packed or self._pack()
-        return self._laid_out(None)  # not kept: in training it lasts for one step anyhow
+    def _full(self, single_step: bool = False) -> Packed:
+        """Return the full weights, laid out: small ones are not for training.
 
-    def _laid_out(self, weights_dtype: str | None) -> Packed:
+        `single_step` says that they are for calls of one step from no state, and no others.
+        """
+        if self._weights_dtype is None and (self._packed or not single_step):
+            return self._packed or self._pack()
+        # Not kept: in training it lasts for one step anyhow.
+        return self._laid_out(None, single_step)
+
+    def _laid_out(self, weights_dtype: str | None, single_step: bool = False) -> Packed:
         kept = self._repackers
         if kept is None or kept[0] != weights_dtype:
             cell = None if self.cell == _PLAIN else self.cell
@@ -222,7 +226,10 @@ class Weighted:
             ]
             # The arrays stay the same: training lays them out after every step.
             self._repackers = kept = (weights_dtype, packs)
-        return tuple(pack() for pack in kept[1])
+        try:
+            return tuple([pack(single_step) for pack in kept[1]])
+        except MemoryError as error:
+            raise too_large(*list(self._weights.values())[:2]) from error
 
     def weights_changed(self) -> None:
         """Drop the packed weights: they were made from others."""

@@ -34,10 +34,10 @@ class MeanSquaredError(Loss):
         true, pred = match_shapes(y_true, given)
         error = pred - true
         size = error.size or 1
-        flat = error.reshape(-1)
-        value = float(np.dot(flat, flat)) / size
+        flat = error.ravel()
+        value = float(flat.dot(flat)) / size
         error *= 2 / size
-        return value, error.reshape(given.shape)
+        return value, error if pred is given else error.reshape(given.shape)
 
     def _values_and_slopes(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         error = y_pred - y_true

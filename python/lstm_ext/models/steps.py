@@ -51,12 +51,17 @@ class Steps:
             mask = layer.compute_mask(inputs, mask)
             backwards.append(backward)
             dtypes.append(y_pred.dtype)
-        value, gradient = self.loss.value_and_grad(batch.y, y_pred, self._weight(batch, mask))
-        self._update_metrics(batch, y_pred, mask)
-        trained = [layer.trainable_weights for layer in layers]
-        weights = [w for own in trained for w in own]
-        # Below it no gradient is needed.
-        lowest = next((index for index, own in enumerate(trained) if own), len(layers))
+        weight = batch.weight if mask is None else self._weight(batch, mask)
+        value, gradient = self.loss.value_and_grad(batch.y, y_pred, weight)
+        if self.metrics:
+            self._update_metrics(batch, y_pred, mask)
+        weights: list[Array] = []
+        lowest = len(layers)  # below it no gradient is needed
+        for index, layer in enumerate(layers):
+            trained = layer.trainable_weights
+            if trained and not weights:
+                lowest = index
+            weights += trained
         grads: list[Array] = []
         for index in range(len(layers) - 1, lowest - 1, -1):
             passed_on, own = backwards[index](gradient, index > lowest)
@@ -95,7 +100,7 @@ class Steps:
         return x, mask
 
     def _weight(self, batch: Data, mask: Array | None) -> Array | None:
-        """Return the weights of the samples for the loss."""
+        """Return the weights of the samples for the loss, which leave out what is masked."""
         if mask is None:
             return batch.weight
         assert self.loss is not None
@@ -112,14 +117,14 @@ class Steps:
 
     def _train_epoch(self, data: Data, size: int, hooks: CallbackList, line: ProgressLine) -> Logs:
         begins, ends = hooks.hears("on_train_batch_begin"), hooks.hears("on_train_batch_end")
-        mean = self._start_epoch()
+        mean, shows = self._start_epoch(), line.live
         for step, batch in enumerate(data.batches(size)):
             if begins:
                 hooks("on_train_batch_begin", step, {})
-            mean.update(self._train_step(batch), len(batch))
+            mean.update(self._train_step(batch), len(batch.x))
             if ends:
                 hooks("on_train_batch_end", step, self._logs(mean))
-            if line.live:
+            if shows:
                 line.update(step + 1, self._logs(mean))
             if self.stop_training:
                 break
