@@ -300,3 +300,20 @@ def test_strided_arrays_give_the_same() -> None:
         expected = loss.value_and_grad(y_true, y_pred)
         assert ulps(value, expected[0], np.float64) <= 4
         assert error(gradient[::-1], expected[1]) == 0
+
+
+@pytest.mark.parametrize("kind", [">f4", "<f8", "float16"])
+def test_squares_of_any_float_in_any_memory(kind: str) -> None:
+    """Whole numbers: every way to compute them is exact."""
+    loss = losses.get("mse")
+    true, pred = np.arange(12.0).reshape(4, 3), 3 * np.arange(12.0).reshape(4, 3) % 7
+    bytes_ = np.zeros(12 * np.dtype(kind).itemsize + 1, np.uint8)
+    crooked = bytes_[1:].view(kind).reshape(4, 3)
+    crooked[...] = pred
+    for y_true, y_pred in (
+        (true.astype(kind), crooked),
+        (true.tolist(), pred.astype(kind).T.copy().T),
+    ):
+        value, gradient = loss.value_and_grad(y_true, y_pred)
+        np.testing.assert_allclose(value, np.square(pred - true).mean(), rtol=1e-15)
+        np.testing.assert_allclose(gradient, (pred - true) / 6, rtol=np.finfo(kind).eps)

@@ -89,6 +89,40 @@ py::tuple matmul_vjp(const py::array& a, const py::array& b, const py::array& d_
   return py::make_tuple(std::move(d_a), std::move(d_b), std::move(d_bias));
 }
 
+// Whether one shape is the other, but perhaps for a last axis of size 1.
+bool fit_together(const py::array& a, const py::array& b) {
+  const py::array &less = a.ndim() < b.ndim() ? a : b, &more = a.ndim() < b.ndim() ? b : a;
+  if (more.ndim() - less.ndim() > 1 ||
+      !std::equal(less.shape(), less.shape() + less.ndim(), more.shape())) {
+    return false;
+  }
+  return more.ndim() == less.ndim() || (less.ndim() > 0 && more.shape(less.ndim()) == 1);
+}
+
+// Returns Σ (y - t)² / size and its gradient with respect to y.
+template <class T>
+py::object squared_error(const py::array& t, const py::array& y) {
+  py::array_t<T> gradient(std::vector<py::ssize_t>(y.shape(), y.shape() + y.ndim()));
+  const auto* const wanted = static_cast<const T*>(t.data());
+  const auto* const made = static_cast<const T*>(y.data());
+  T* const out = gradient.mutable_data();
+  const int64_t size = y.size();
+  // Several sums, so that they do not wait for each other.
+  constexpr int64_t kSums = 4;
+  double sums[kSums] = {};
+  const double divisor = size > 0 ? static_cast<double>(size) : 1;
+  {
+    const py::gil_scoped_release release;
+    const auto factor = static_cast<T>(2 / divisor);
+    for (int64_t i = 0; i < size; ++i) {
+      const T error = made[i] - wanted[i];
+      sums[i % kSums] += static_cast<double>(error) * static_cast<double>(error);
+      out[i] = error * factor;
+    }
+  }
+  return py::make_tuple((sums[0] + sums[1] + (sums[2] + sums[3])) / divisor, std::move(gradient));
+}
+
 bool is_float32(const py::array& array) { return py::isinstance<py::array_t<float>>(array); }
 
 struct AdamSettings {
@@ -215,6 +249,27 @@ void add_training(py::module_& module) {
       "One Adam step over lists of contiguous arrays, in place.", py::arg("params"),
       py::arg("grads"), py::arg("m"), py::arg("v"), py::kw_only(), py::arg("step_size"),
       py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"), py::arg("decay") = 0.0);
+
+  module.def(
+      "mean_squared_error",
+      [](const py::object& y_true, const py::object& y_pred) -> py::object {
+        if (!py::isinstance<py::array>(y_true) || !py::isinstance<py::array>(y_pred)) {
+          return py::none();
+        }
+        const auto t = py::reinterpret_borrow<py::array>(y_true);
+        const auto y = py::reinterpret_borrow<py::array>(y_pred);
+        constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+        const bool is_plain = (t.flags() & y.flags() & kPlain) == kPlain;
+        if (!is_plain || y.ndim() == 0 || !fit_together(t, y)) return py::none();
+        if (is_float32(y) && is_float32(t)) return squared_error<float>(t, y);
+        if (py::isinstance<py::array_t<double>>(y) && py::isinstance<py::array_t<double>>(t)) {
+          return squared_error<double>(t, y);
+        }
+        return py::none();
+      },
+      "Returns the mean of the squares of y_pred - y_true over all values and its gradient with "
+      "respect to y_pred, or None if they are no plain arrays of one dtype that fit together.",
+      py::arg("y_true"), py::arg("y_pred"));
 
   module.def(
       "activate",

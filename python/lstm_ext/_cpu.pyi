@@ -235,6 +235,7 @@ def matmul(
 def matmul_vjp(
     a: _Array, b: _Array, d_out: _Array, need_a: bool, has_bias: bool, num_threads: int
 ) -> tuple[_Array | None, _Array, _Array | None]: ...
+def mean_squared_error(y_true: object, y_pred: object) -> tuple[float, _Array] | None: ...
 def adam_update(
     params: list[_Array],
     grads: list[_Array],
