@@ -22,12 +22,15 @@ class ForwardRun {
       : plan_(plan) {
     const SharedState<T> state(plan_, scratch);
     for (int group = 0; group < plan.grid.row_groups; ++group) {
-      Barrier& barrier = row_groups_.emplace_back(plan_.grid.unit_groups);
+      T* const z = scratch.take<T>(plan_.z_size());
+      RowGroup* const members =
+          plan_.grid.unit_groups > 1
+              ? &row_groups_.emplace_back(plan_.grid.unit_groups, plan_.num_pieces())
+              : nullptr;
       for (int share = 0; share < plan_.grid.unit_groups; ++share) {
-        const Company company{plan_.grid.unit_groups > 1 ? &barrier : nullptr, input,
-                              tells_progress && share == 0 ? &progress_ : nullptr};
+        const Company company{members, input, tells_progress && share == 0 ? &progress_ : nullptr};
         workers_.emplace_back(plan_, state, static_cast<int>(workers_.size()), company,
-                              WorkerMemory<F>(plan_, scratch));
+                              WorkerMemory<F>(plan_, scratch, z));
       }
     }
   }
@@ -41,7 +44,7 @@ class ForwardRun {
  private:
   const ForwardPlan<F>& plan_;
   Progress progress_;
-  std::deque<Barrier> row_groups_;
+  std::deque<RowGroup> row_groups_;
   std::deque<ForwardWorker<F>> workers_;
 };
 
@@ -54,7 +57,8 @@ void run_alone(Team& team, const ForwardTask<F>& task) {
   Scratch scratch(plan.bytes());
   if (plan.grid.size() == 1) {  // without a list of workers, for the shortest calls
     const SharedState<T> state(plan, scratch);
-    ForwardWorker<F>(plan, state, 0, {}, WorkerMemory<F>(plan, scratch)).run();
+    T* const z = scratch.take<T>(plan.z_size());
+    ForwardWorker<F>(plan, state, 0, {}, WorkerMemory<F>(plan, scratch, z)).run();
     return;
   }
   ForwardRun<F> run(plan, scratch, nullptr, false);

@@ -40,6 +40,7 @@ struct ForwardPlan {
   bool projects;        // h is a product of what the cells make
   bool finishes_h;      // h passes through more than the cells: see ForwardWorker::finish
   bool keeps_h;         // h itself is kept beside what is multiplied next
+  int64_t piece;        // blocks that threads who share units take at once; 0: each has its own
   int64_t cell_stride;  // of rows of c, and of what the cells make
   int64_t h_stride;     // of rows of h
 
@@ -47,25 +48,33 @@ struct ForwardPlan {
   ForwardPlan(const PackedWeights<F>& w, const LstmForward<T>& c, int threads, int64_t most_steps)
       : weights(w), call(c), schedule(c.shape, c.slots, c.go_backwards) {
     const LstmShape& s = c.shape;
+    projects = w.projection_size() > 0;
+    keeps_h = c.noise.h != nullptr || c.noise.zoneout != nullptr || w.cell().zoneout > 0;
+    finishes_h = projects || keeps_h || !schedule.is_regular();
+    // Where only the cells touch the state, it does not matter which thread makes them.
+    const bool takes_pieces = !finishes_h && !schedule.resets() && !w.has_norm() &&
+                              !c.noise.cell_zoneout && is_long_step();
     grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes,
-                       w.kernels().rows_at_once);
+                       w.kernels().rows_at_once, takes_pieces);
     if (w.has_norm()) grid = {static_cast<int>(std::min<int64_t>(threads, s.batch_size)), 1};
     max_rows = divide_up(s.batch_size, grid.row_groups);
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
     chunk = std::min(chunk_steps(), most_steps);
     if (w.has_norm()) chunk = std::max<int64_t>(chunk, 1);
-    projects = w.projection_size() > 0;
-    keeps_h = c.noise.h != nullptr || c.noise.zoneout != nullptr || w.cell().zoneout > 0;
-    finishes_h = projects || keeps_h || !schedule.is_regular();
     starts_from_x = chunk == 0 && c.h0 == nullptr && w.w_hh_is_finite();
     if (!w.has_w_hh() && (s.seq_len > 1 || !starts_from_x)) refuse_more_than_a_step();
     packs_x = kEncodes || c.x.feature_stride != 1 || (chunk > 0 && max_rows > 1) ||
               !schedule.is_regular();
+    piece = 0;
+    if (takes_pieces && grid.unit_groups > 1 && w.num_blocks() >= kPiecesEach * grid.unit_groups) {
+      piece = max_rows == 1 ? 2 : 1;  // a row alone multiplies two blocks at a time
+    }
     cell_stride = padded(w.padded_units());
     h_stride = projects ? padded(round_up(w.projection_size(), w.kernels().lanes)) : cell_stride;
   }
 
-  int64_t z_row_size() const { return max_blocks * kNumGates * weights.kernels().lanes; }
+  int64_t z_row_size() const { return weights.num_blocks() * kNumGates * weights.kernels().lanes; }
+  int64_t num_pieces() const { return piece > 0 ? divide_up(weights.num_blocks(), piece) : 0; }
   int64_t cell_size() const { return call.shape.batch_size * cell_stride; }
   int64_t h_size() const { return call.shape.batch_size * h_stride; }
   int64_t totals_size() const {
@@ -90,14 +99,23 @@ struct ForwardPlan {
     return 2 * bytes_for(h_size()) + bytes_for(cell_size()) + (keeps_h ? bytes_for(h_size()) : 0) +
            (projects ? bytes_for(cell_size()) : 0) +
            (call.noise.cell_zoneout ? bytes_for(cell_size()) : 0) +
-           grid.size() * (bytes_for(totals_size()) + bytes_for(z_size()) + bytes_for(x_size()) +
-                          bytes_for(norm_size()) + encoded_x().bytes() + encoded_h().bytes());
+           grid.row_groups * bytes_for(z_size()) +
+           grid.size() * (bytes_for(totals_size()) + bytes_for(x_size()) + bytes_for(norm_size()) +
+                          encoded_x().bytes() + encoded_h().bytes());
   }
 
  private:
   // A power-of-two distance would put all rows of h into the same sets of the cache.
   int64_t padded(int64_t size) const {
     return size + (call.shape.batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0);
+  }
+
+  // In short steps taking pieces costs more than waiting for others does.
+  bool is_long_step() const {
+    constexpr int64_t kLongStep = 3 << 20;  // multiply-adds
+    const LstmShape& s = call.shape;
+    return s.batch_size * (s.input_size + s.hidden_size) * kNumGates * s.hidden_size >=
+           kLongStep * weights.kernels().rows_at_once;
   }
 
   int64_t chunk_steps() const {
@@ -108,7 +126,8 @@ struct ForwardPlan {
     if (s.seq_len <= 1) return 0;
     const int64_t input_bytes = s.input_size * kNumGates * s.hidden_size * kWeightBytes;
     if (max_rows < rows_that_reuse_weights) {
-      const int64_t step_bytes = max_rows * z_row_size() * int64_t{sizeof(T)};
+      const int64_t columns = max_blocks * kNumGates * weights.kernels().lanes;
+      const int64_t step_bytes = max_rows * columns * int64_t{sizeof(T)};
       return std::min(s.seq_len, std::max<int64_t>(1, kChunkBytes / step_bytes));
     }
     // Weights that come from memory: read them once for several steps.
@@ -116,14 +135,14 @@ struct ForwardPlan {
   }
 };
 
-// What a thread writes for itself alone.
+// What a thread writes for itself alone, and the projected input of its row group.
 template <class F>
 struct WorkerMemory {
   using T = typename Format<F>::Value;
 
-  WorkerMemory(const ForwardPlan<F>& plan, Scratch& scratch)
+  WorkerMemory(const ForwardPlan<F>& plan, Scratch& scratch, T* group_z)
       : totals(scratch.take<T>(plan.totals_size())),
-        z(scratch.take<T>(plan.z_size())),
+        z(group_z),
         x(scratch.take<T>(plan.x_size())),
         norm(scratch.take<T>(plan.norm_size())),
         encoded_x(plan.encoded_x()),

@@ -6,14 +6,25 @@
 
 #include "cpu/forward_inputs.hpp"
 #include "cpu/forward_plan.hpp"
+#include "cpu/shares.hpp"
 #include "cpu/threads.hpp"
 
 namespace lstm_ext {
 namespace cpu {
 
+// Those who share the rows of a group. They meet after every step, in which they take pieces of the
+// units: every other step from the last to the first.
+struct RowGroup {
+  RowGroup(int members, int64_t pieces)
+      : barrier(members), shares{{pieces, members, false}, {pieces, members, true}} {}
+
+  Barrier barrier;
+  Shares shares[2];
+};
+
 // With whom a worker keeps step; null: with nobody.
 struct Company {
-  Barrier* row_group;     // those who share its rows
+  RowGroup* row_group;
   const Progress* input;  // how many steps of x are there
   Progress* output;       // where it tells how many steps of the output are
 };
@@ -32,7 +43,8 @@ class ForwardWorker {
         state_(state),
         rows_(group_rows(plan.schedule, call_.shape.batch_size, plan.grid.row_groups,
                          member / plan.grid.unit_groups)),
-        blocks_(split(w_.num_blocks(), plan.grid.unit_groups, member % plan.grid.unit_groups)),
+        share_(member % plan.grid.unit_groups),
+        blocks_(split(w_.num_blocks(), plan.grid.unit_groups, share_)),
         company_(company),
         memory_(memory),
         inputs_(plan, rows_, company.input, memory) {
@@ -41,8 +53,7 @@ class ForwardWorker {
     columns_ = units_;
     if (plan_.projects) {
       const int64_t width = w_.w_hr().panel_width, size = w_.projection_size();
-      const Range panels =
-          split(divide_up(size, width), plan.grid.unit_groups, member % plan.grid.unit_groups);
+      const Range panels = split(divide_up(size, width), plan.grid.unit_groups, share_);
       columns_ = {panels.begin * width, std::min(panels.end * width, size)};
     }
     variant_ = w_.variant(!call_.activated);
@@ -76,7 +87,7 @@ class ForwardWorker {
 
  private:
   void meet() {
-    if (company_.row_group) company_.row_group->wait();
+    if (company_.row_group) company_.row_group->barrier.wait();
   }
 
   // Own rows of an array with one row for each of the batch, in the order of the state.
@@ -152,13 +163,13 @@ class ForwardWorker {
     gemm.panels = w_.w_ih().block(blocks_.begin);
     gemm.panel_width = width;
     gemm.bias = w_.has_norm() ? nullptr : w_.bias() + blocks_.begin * width;
-    gemm.c = memory_.z;
+    gemm.c = memory_.z + blocks_.begin * width;
     gemm.c_row_stride = plan_.z_row_size();
     gemm.scales = w_.w_ih().scales(x.scales, blocks_.begin);
     w_.kernels().gemm(gemm);
-    // The kernel counts blocks from the first of all units, z from the first of this share.
-    step_.z = memory_.z - blocks_.begin * width;
+    step_.z = memory_.z;
     step_.z_row_stride = plan_.z_row_size();
+    if (plan_.piece > 0) meet();  // others may take blocks of this share
   }
 
   StepOperand<F> operand(const Rows<F>& a, int64_t k, const GatePanels<F>& panels) const {
@@ -187,8 +198,24 @@ class ForwardWorker {
       step_.cells = call_.cells + kept * shape.hidden_size;
     }
     if (state_.keep) spread_keep(s);
-    w_.has_norm() ? norm_cells(s) : w_.kernels().step(step_);
+    make_cells(s);
     if (plan_.chunk > 0) step_.z += step_.rows * plan_.z_row_size();
+  }
+
+  void make_cells(int64_t s) {
+    if (w_.has_norm()) return norm_cells(s);
+    if (plan_.piece == 0) return w_.kernels().step(step_);
+    RowGroup& group = *company_.row_group;
+    // Nobody works on the next step's pieces before all have met after this one.
+    if (share_ == 0) group.shares[(s + 1) % 2].renew();
+    StepArgs<F> own = step_;
+    group.shares[s % 2].work(share_, [&](int64_t piece) {
+      own.block_begin = piece * plan_.piece;
+      own.block_end = std::min(own.block_begin + plan_.piece, w_.num_blocks());
+      own.block_after =
+          own.descending ? own.block_begin - 1 : std::min(own.block_end, w_.num_blocks() - 1);
+      w_.kernels().step(own);
+    });
   }
 
   // The cells of a step with layer normalisation, which `step` has made ready.
@@ -356,6 +383,7 @@ class ForwardWorker {
   const Schedule& schedule_;
   const SharedState<T> state_;
   const GroupRows rows_;
+  const int share_;  // of the units
   const Range blocks_;
   Range units_, columns_;  // own part of c, and of h
   const Company company_;

@@ -159,9 +159,10 @@ struct StepArgs : CellArgs<typename Format<F>::Value> {
   StepOperand<F> operands[2];  // added in this order
   const T* z;                  // (rows, blocks * 4 * lanes), or null: start from bias
   int64_t z_row_stride;
-  const T* bias;    // (blocks * 4 * lanes)
-  T* totals;        // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
-  bool descending;  // visit the blocks from the last to the first; changes no result
+  const T* bias;             // (blocks * 4 * lanes)
+  T* totals;                 // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
+  bool descending;           // visit the blocks from the last to the first; changes no result
+  int64_t block_after = -1;  // one that is likely to be wanted after these, to be fetched; or -1
 };
 
 // The elementwise part of a backward step, for some rows and the units [unit_begin, unit_end).

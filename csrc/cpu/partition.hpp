@@ -47,9 +47,13 @@ struct ThreadGrid {
 
 // unit_shares: the largest number of shares that the units can be cut into.
 // hidden_size, weight_bytes: of the recurrent weights, which every row group reads in every step.
-// rows_at_once: a kernel table's.
+// rows_at_once: a kernel table's. takes_pieces: threads that share units may take them in pieces,
+// as they come, if each then has kPiecesEach of them.
+constexpr int64_t kPiecesEach = 4;
+
 inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, int64_t hidden_size,
-                              int64_t weight_bytes, int64_t rows_at_once) {
+                              int64_t weight_bytes, int64_t rows_at_once,
+                              bool takes_pieces = false) {
   // With few rows a thread, reading the weights takes longer than the arithmetic; then, and when
   // they have to come from memory, each thread should read its own share of them and no more. Rows
   // that stay together also leave fewer low tiles, which are slower.
@@ -62,8 +66,14 @@ inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, in
                                                       : rows + 1;
   // What a thread must have to do in a step, in multiply-adds, to be worth meeting after it.
   constexpr int64_t kMinShare = 16 << 10;
-  const int64_t row_groups =
+  int64_t row_groups =
       std::max<int64_t>(1, std::min<int64_t>(threads, rows / (least_rows * rows_at_once)));
+  // Who takes pieces waits for no more than one, but who has rows of its own for the slowest
+  // thread.
+  const int64_t with_pieces = unit_shares / kPiecesEach;
+  if (takes_pieces && with_pieces > 1) {
+    row_groups = std::min(row_groups, (threads + with_pieces - 1) / with_pieces);
+  }
   const int64_t shares = std::min(unit_shares, rows / row_groups * weights / kMinShare);
   const int64_t unit_groups = std::max<int64_t>(1, std::min(threads / row_groups, shares));
   return {static_cast<int>(row_groups), static_cast<int>(unit_groups)};

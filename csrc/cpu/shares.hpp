@@ -19,8 +19,13 @@ class Shares {
   // descending: the order of the pieces within each share.
   Shares(int64_t n, int members, bool descending)
       : count_(std::min(members, kMostShares)), descending_(descending) {
+    for (int i = 0; i < count_; ++i) shares_[i].range = split(n, count_, i);
+    renew();
+  }
+
+  // Puts all pieces back, once nobody works and before anybody does again.
+  void renew() {
     for (int i = 0; i < count_; ++i) {
-      shares_[i].range = split(n, count_, i);
       shares_[i].left.store(packed(0, shares_[i].range.size()), std::memory_order_relaxed);
     }
   }

@@ -151,7 +151,10 @@ void step(const StepArgs<typename W::Format>& s) {
     const auto begin = [&](int64_t of) {
       return s.block_begin + groups.begin(s.descending ? groups.count - 1 - of : of);
     };
-    const int64_t block = begin(i), block_after = begin(i + 1 < groups.count ? i + 1 : i);
+    const int64_t block = begin(i);
+    const int64_t block_after = i + 1 < groups.count ? begin(i + 1)
+                                : s.block_after >= 0 ? s.block_after
+                                                     : block;
     const int64_t blocks = groups.length(s.descending ? groups.count - 1 - i : i);
     for (int op = 0; op < s.num_operands; ++op) {
       const auto& operand = s.operands[op];
