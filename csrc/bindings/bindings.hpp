@@ -11,7 +11,7 @@ void add_operator(pybind11::module_& module);        // PackedWeights, lstm_forw
 void add_plain_forward(pybind11::module_& module);   // lstm_plain, _layers, _directions
 void add_plain_backward(pybind11::module_& module);  // lstm_vjp_plain, _directions
 void add_stream(pybind11::module_& module);          // Stream
-void add_training(pybind11::module_& module);        // matmul, adam_update, the activations
+void add_training(pybind11::module_& module);        // products, a loss, Adam, the activations
 void add_config(pybind11::module_& module);          // instruction sets, threads, build, ceilings
 
 }  // namespace bindings

@@ -45,12 +45,12 @@ struct ThreadGrid {
   int size() const { return row_groups * unit_groups; }
 };
 
-// unit_shares: the largest number of shares that the units can be cut into.
-// hidden_size, weight_bytes: of the recurrent weights, which every row group reads in every step.
-// rows_at_once: a kernel table's. takes_pieces: threads that share units may take them in pieces,
-// as they come, if each then has kPiecesEach of them.
+// Threads that take units in pieces, as they come, should have so many each, or more.
 constexpr int64_t kPiecesEach = 4;
 
+// unit_shares: the largest number of shares that the units can be cut into.
+// hidden_size, weight_bytes: of the recurrent weights, which every row group reads in every step.
+// rows_at_once: a kernel table's. takes_pieces: threads that share units may take them in pieces.
 inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, int64_t hidden_size,
                               int64_t weight_bytes, int64_t rows_at_once,
                               bool takes_pieces = false) {
@@ -68,8 +68,7 @@ inline ThreadGrid thread_grid(int threads, int64_t rows, int64_t unit_shares, in
   constexpr int64_t kMinShare = 16 << 10;
   int64_t row_groups =
       std::max<int64_t>(1, std::min<int64_t>(threads, rows / (least_rows * rows_at_once)));
-  // Who takes pieces waits for no more than one, but who has rows of its own for the slowest
-  // thread.
+  // Who takes pieces waits for one at most, and who has rows of its own for the slowest thread.
   const int64_t with_pieces = unit_shares / kPiecesEach;
   if (takes_pieces && with_pieces > 1) {
     row_groups = std::min(row_groups, (threads + with_pieces - 1) / with_pieces);
