@@ -54,3 +54,20 @@ def test_bfloat16_is_summed_in_the_order_of_the_contract(
         for block in summed(to_bfloat16(problem.x[row, 0]), to_bfloat16(problem.kernel)):
             z = z + block
         assert np.array_equal(gates[row, 0], z)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("features", "units"), [(37, 21), (1, 70), (4130, 9)])
+def test_rows_of_a_high_batch_have_the_bits_of_rows_alone(
+    features: int, units: int, isa: str
+) -> None:
+    """Where registers are few, high batches read weights that were widened before."""
+    rng = np.random.default_rng([features, units])
+    sizes = (features, 4 * units), (units, 4 * units), (4 * units,)
+    weights = [rng.standard_normal(size).astype(np.float32) for size in sizes]
+    packed = functional.pack(*weights, weights_dtype="bfloat16", isa=isa)
+    x = rng.standard_normal((14, 3, features)).astype(np.float32)
+    alone = [functional.lstm(row[None], packed, num_threads=1)[0][0] for row in x]
+    for rows in (5, 6, 7, 13, 14):
+        output, _, _ = functional.lstm(x[:rows], packed, num_threads=1)
+        np.testing.assert_array_equal(output, alone[:rows])

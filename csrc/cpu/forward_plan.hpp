@@ -90,6 +90,14 @@ struct ForwardPlan {
     return max_rows * z_row_size() + NormCell<T, F>::scratch_size(call.shape.hidden_size) +
            kNumGates * call.shape.hidden_size;
   }
+  int64_t wide_size() const {
+    if constexpr (kEncodes) {
+      const SmallLayout& layout = weights.kernels();
+      const int64_t k = std::max(call.shape.input_size, call.shape.output_size());
+      return layout.widens_once && max_rows > 1 ? cpu::wide_size(layout, k) : 0;
+    }
+    return 0;
+  }
   EncodedRows<F> encoded_x() const { return {weights.kernels(), x_rows(), call.shape.input_size}; }
   EncodedRows<F> encoded_h() const {
     return {weights.kernels(), max_rows, call.shape.output_size()};
@@ -100,8 +108,9 @@ struct ForwardPlan {
            (projects ? bytes_for(cell_size()) : 0) +
            (call.noise.cell_zoneout ? bytes_for(cell_size()) : 0) +
            grid.row_groups * bytes_for(z_size()) +
-           grid.size() * (bytes_for(totals_size()) + bytes_for(x_size()) + bytes_for(norm_size()) +
-                          encoded_x().bytes() + encoded_h().bytes());
+           grid.size() *
+               (bytes_for(totals_size()) + bytes_for(x_size()) + bytes_for(norm_size()) +
+                Scratch::bytes_for<float>(wide_size()) + encoded_x().bytes() + encoded_h().bytes());
   }
 
  private:
@@ -145,6 +154,7 @@ struct WorkerMemory {
         z(group_z),
         x(scratch.take<T>(plan.x_size())),
         norm(scratch.take<T>(plan.norm_size())),
+        wide(plan.wide_size() > 0 ? scratch.take<float>(plan.wide_size()) : nullptr),
         encoded_x(plan.encoded_x()),
         encoded_h(plan.encoded_h()) {
     encoded_x.place(scratch.take<unsigned char>(encoded_x.bytes()));
@@ -155,6 +165,7 @@ struct WorkerMemory {
   T* z;
   T* x;
   T* norm;
+  float* wide;
   EncodedRows<F> encoded_x, encoded_h;
 };
 

@@ -62,6 +62,7 @@ class ForwardWorker {
     step_.block_end = blocks_.end;
     step_.bias = w_.bias();
     step_.totals = memory_.totals;
+    step_.wide = memory_.wide;
     step_.c = own(state_.c, plan_.cell_stride);
     step_.state_row_stride = plan_.cell_stride;
     step_.output_row_stride = call_.output.batch_stride;
@@ -166,6 +167,7 @@ class ForwardWorker {
     gemm.c = memory_.z + blocks_.begin * width;
     gemm.c_row_stride = plan_.z_row_size();
     gemm.scales = w_.w_ih().scales(x.scales, blocks_.begin);
+    gemm.wide = memory_.wide;
     w_.kernels().gemm(gemm);
     step_.z = memory_.z;
     step_.z_row_stride = plan_.z_row_size();

@@ -109,6 +109,7 @@ struct GemmArgs {
   bool accumulate;  // start from c; bias is then null
   Scales<F> scales{};
   bool descending = false;  // visit the panels from the last to the first; changes no result
+  float* wide = nullptr;    // scratch of wide_size(k), or null: nothing is widened beforehand
 };
 
 // One operand of a step's product: a (rows, k) times gate-interleaved panels.
@@ -163,6 +164,7 @@ struct StepArgs : CellArgs<typename Format<F>::Value> {
   T* totals;                 // scratch (rows, 4 * lanes), with one row (2, 4 * lanes)
   bool descending;           // visit the blocks from the last to the first; changes no result
   int64_t block_after = -1;  // one that is likely to be wanted after these, to be fetched; or -1
+  float* wide = nullptr;     // as GemmArgs', for the longer operand
 };
 
 // The elementwise part of a backward step, for some rows and the units [unit_begin, unit_end).
@@ -212,6 +214,7 @@ struct KernelTable;
 template <class T>
 struct ValueKernels {
   static constexpr int group = 1, k_multiple = 1, offset = 0, rows_at_once = 1;
+  static constexpr bool widens_once = false;
   static constexpr Places places = kInOrder;
   int lanes;
   void (*gemm)(const GemmArgs<T>&);
@@ -238,6 +241,7 @@ struct SmallLayout {
   int offset;            // what is added to an encoded activation
   int rows_at_once;      // as many rows are multiplied in the time that float32 takes for one
   Places places;         // in order, or k_multiple is a multiple of four
+  bool widens_once;  // whether products of several tiles of rows gain by scratch: GemmArgs::wide
 };
 
 // x (k) -> out, filled up with zeros to k_multiple, and what it means (null for Bfloat16).
@@ -249,6 +253,12 @@ struct SmallKernels : SmallLayout {
   void (*step)(const StepArgs<F>&);
   Encode encode;
 };
+
+// The floats of the scratch for products over k by such a table.
+inline int64_t wide_size(const SmallLayout& layout, int64_t k) {
+  const int64_t depth = k < Format<Bfloat16>::kDepthBlock ? k : Format<Bfloat16>::kDepthBlock;
+  return (depth + layout.k_multiple) * kPanelVectors * layout.lanes;
+}
 
 template <>
 struct KernelTable<float> : ValueKernels<float> {};

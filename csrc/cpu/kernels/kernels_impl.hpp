@@ -16,9 +16,10 @@
 //             multiply-adds of that time leave room for, by tiles of kFetchVectors vectors
 //   kRegisterTiles  whether the processor's registers are tiles: see tiles_amx.hpp. Products of
 //             less than kLeastRows or kLeastDepth are then left to Little, for the same panels
-//   Mode      the state of the processor while it lives, for products of so many rows
-//   start     what a sum over k from k0 on begins with, for the columns from `column` on
-//   total     such a sum, finished, as values
+//   kWidensOnce   whether several tiles of rows read a panel's block as W::Wide, which W::widen
+//   makes Mode      the state of the processor while it lives, for products of so many rows start
+//   what a sum over k from k0 on begins with, for the columns from `column` on total     such a
+//   sum, finished, as values
 constexpr int kUnrolled = 2;  // so many groups of k in a pass of the innermost loop
 
 struct UsualMode {
@@ -36,6 +37,7 @@ struct Values {
   using Sum = V;
   using Mode = UsualMode;
   static constexpr bool kRegisterTiles = false;
+  static constexpr bool kWidensOnce = false;
   static constexpr int kGroup = 1;
   static constexpr int kVector = V::kLanes;
   static constexpr int kMultiple = 1;
@@ -216,9 +218,11 @@ LSTM_EXT_INLINE void finish_gemm_tile(const GemmArgs<typename W::Format>& g, int
   }
 }
 
+// A block of k of P panels, the first of which is `panel` and lies at `own`.
 template <class W, int R, int N, int P>
-void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel, int64_t k0,
-               int64_t depth, const typename W::Weight* ahead) {
+void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel,
+               const typename W::Weight* own, int64_t k0, int64_t depth,
+               const typename W::Weight* ahead) {
   using V = typename W::Vector;
   using T = Value<W>;
   const auto* a = reinterpret_cast<const typename W::Activation*>(
@@ -241,35 +245,34 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
     for (int j = 0; j < P * N; ++j) tile.sum[r][j] = W::start(g.scales, k0, column + j * V::kLanes);
   }
   constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*g.a);
-  multiply<W, R, N, P>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit,
-                       g.panels + panel * panel_size + k0 * g.panel_width, g.panel_width,
-                       panel_size, groups_in<W>(depth), ahead);
+  multiply<W, R, N, P>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit, own,
+                       g.panel_width, panel_size, groups_in<W>(depth), ahead);
   finish_gemm_tile<W, R, N, P>(g, row, column, k0, tile);
 }
 
 template <class W, int N>
 void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel,
-                       int64_t k0, int64_t depth, const typename W::Weight* ahead, int64_t rows,
-                       int64_t panels) {
+                       const typename W::Weight* own, int64_t k0, int64_t depth,
+                       const typename W::Weight* ahead, int64_t rows, int64_t panels) {
   switch (rows) {
     case 1:
       if (N == kPanelVectors && panels == 2) {
-        return gemm_tile<W, 1, N, 2>(g, row, panel, k0, depth, ahead);
+        return gemm_tile<W, 1, N, 2>(g, row, panel, own, k0, depth, ahead);
       }
-      return gemm_tile<W, 1, N, 1>(g, row, panel, k0, depth, ahead);
+      return gemm_tile<W, 1, N, 1>(g, row, panel, own, k0, depth, ahead);
     case 2:
-      return gemm_tile<W, 2, N, 1>(g, row, panel, k0, depth, ahead);
+      return gemm_tile<W, 2, N, 1>(g, row, panel, own, k0, depth, ahead);
     case 3:
-      if constexpr (W::kTileRows >= 3) gemm_tile<W, 3, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 3) gemm_tile<W, 3, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 4:
-      if constexpr (W::kTileRows >= 4) gemm_tile<W, 4, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 4) gemm_tile<W, 4, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 5:
-      if constexpr (W::kTileRows >= 5) gemm_tile<W, 5, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 5) gemm_tile<W, 5, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 6:
-      if constexpr (W::kTileRows >= 6) gemm_tile<W, 6, N, 1>(g, row, panel, k0, depth, ahead);
+      if constexpr (W::kTileRows >= 6) gemm_tile<W, 6, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
   }
 }
@@ -290,33 +293,49 @@ const typename W::Weight* slice_ahead(const typename W::Weight* next, int64_t ti
                     (groups_in<W>(depth) * kLine * W::kFetches / kUnrolled);
 }
 
-// All rows, `count` panels, one block of k.
+// All rows, `count` panels that lie at `own`, one block of k; next: the block that follows.
 template <class W>
-void gemm_panels(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count, int64_t k0,
-                 int64_t depth) {
+void gemm_row_tiles(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count,
+                    const typename W::Weight* own, int64_t k0, int64_t depth,
+                    const typename W::Weight* next) {
   constexpr int64_t kLanes = W::Vector::kLanes;
   const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
-  const int64_t after = !g.descending ? panel + count : panel > 0 ? panel - 1 : 0;
-  const auto* next = g.panels + (after * padded_depth<W>(g.k) + k0) * g.panel_width;
   const EvenParts tiles(g.m, W::kTileRows);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile), rows = tiles.length(tile);
     const auto* ahead = slice_ahead<W>(next, tile, depth);
     switch ((width + kLanes - 1) / kLanes) {
       case 1:
-        gemm_tile_of_rows<W, 1>(g, row, panel, k0, depth, ahead, rows, count);
+        gemm_tile_of_rows<W, 1>(g, row, panel, own, k0, depth, ahead, rows, count);
         break;
       case 2:
-        gemm_tile_of_rows<W, 2>(g, row, panel, k0, depth, ahead, rows, count);
+        gemm_tile_of_rows<W, 2>(g, row, panel, own, k0, depth, ahead, rows, count);
         break;
       case 3:
-        gemm_tile_of_rows<W, 3>(g, row, panel, k0, depth, ahead, rows, count);
+        gemm_tile_of_rows<W, 3>(g, row, panel, own, k0, depth, ahead, rows, count);
         break;
       default:
-        gemm_tile_of_rows<W, 4>(g, row, panel, k0, depth, ahead, rows, count);
+        gemm_tile_of_rows<W, 4>(g, row, panel, own, k0, depth, ahead, rows, count);
         break;
     }
   }
+}
+
+// The same of panels as they were packed.
+template <class W>
+void gemm_panels(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count, int64_t k0,
+                 int64_t depth) {
+  const auto at = [&](int64_t of) {
+    return g.panels + (of * padded_depth<W>(g.k) + k0) * g.panel_width;
+  };
+  const auto* const next = at(!g.descending ? panel + count : panel > 0 ? panel - 1 : 0);
+  if constexpr (W::kWidensOnce) {
+    if (g.wide && g.m >= 2 * W::kTileRows) {
+      W::widen(at(panel), groups_in<W>(depth) * g.panel_width, next, g.wide);
+      return gemm_row_tiles<typename W::Wide>(g, panel, count, g.wide, k0, depth, g.wide);
+    }
+  }
+  gemm_row_tiles<W>(g, panel, count, at(panel), k0, depth, next);
 }
 
 // With several tiles of rows, blocks of k are outermost and panels next: a panel's block stays in

@@ -83,6 +83,7 @@ struct Bfloat16Sums {
     explicit Mode(int64_t) {}
   };
   static constexpr bool kRegisterTiles = false;
+  static constexpr bool kWidensOnce = false;
   static constexpr int kGroup = 2;
   static constexpr int kVector = F32::kLanes * kGroup;
   static constexpr int kMultiple = kGroup;
@@ -140,21 +141,52 @@ struct WidenedHalves : Bfloat16Sums {
   }
 };
 
+// A row of activations for one span: they are floats already.
+struct FloatRows {
+  const float* rows;
+  int64_t row_stride;
+  FloatRows(const float* a, int64_t stride) : rows(a), row_stride(stride) {}
+};
+
+// Pairs that were widened before: a vector of even k, and one of odd k.
+template <bool kOdd>
+struct WideHalf : WidenedHalf<kOdd> {
+  using Weight = float;
+  static constexpr int kFetches = 0;
+  static F32 load(const float* panel) { return F32::load(panel + kOdd * F32::kLanes); }
+};
+
+struct WideBfloat16 : Bfloat16Sums {
+  using Weight = float;
+  using Even = WideHalf<false>;
+  using Odd = WideHalf<true>;
+  static constexpr int kSpan = 16;
+  static constexpr int kBothSums = 0;
+  template <int R>
+  using SpanRows = FloatRows;
+};
+
 struct WidenedBfloat16 : Bfloat16Sums {
   using Even = WidenedHalf<false>;
   using Odd = WidenedHalf<true>;
+  using Wide = WideBfloat16;
   template <int kParts>
   using Both = WidenedHalves<kParts>;
   static constexpr int kSpan = 16;
   static constexpr int kBothSums = kTileRows > 3 ? 16 : 0;
-
-  // They are floats already.
+  static constexpr bool kWidensOnce = kBothSums == 0;
   template <int R>
-  struct SpanRows {
-    const float* rows;
-    int64_t row_stride;
-    SpanRows(const Activation* a, int64_t stride) : rows(a), row_stride(stride) {}
-  };
+  using SpanRows = FloatRows;
+
+  // pairs (size) -> wide (2 * size); lines of `next` are fetched on the way.
+  static void widen(const Weight* pairs, int64_t size, const Weight* next, float* wide) {
+    for (int64_t i = 0; i < 2 * size; i += kVector) {
+      const BFloat16Pairs loaded = BFloat16Pairs::load(pairs + i);
+      loaded.first().store(wide + i);
+      loaded.second().store(wide + i + F32::kLanes);
+      LSTM_EXT_PREFETCH(next + i);
+    }
+  }
 };
 
 // Sums of one span, R rows by N vectors, as W multiplies it. `groups` counts pairs.
@@ -255,6 +287,7 @@ struct Int8Sums {
   using Sum = I32;
   using Mode = UsualMode;
   static constexpr bool kRegisterTiles = false;
+  static constexpr bool kWidensOnce = false;
   static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
   static constexpr int kSpan = 0;
@@ -302,7 +335,7 @@ struct WidenedInt8 : Int8Sums {
 template <class W>
 constexpr SmallLayout make_layout() {
   return {F32::kLanes, W::kGroup,      W::kMultiple, sizeof(typename W::Activation),
-          W::kOffset,  W::kRowsAtOnce, W::kPlaces};
+          W::kOffset,  W::kRowsAtOnce, W::kPlaces,   W::kWidensOnce};
 }
 
 template <class W>

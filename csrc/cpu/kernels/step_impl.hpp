@@ -7,6 +7,7 @@ struct DepthBlock {
   const StepOperand<typename W::Format>* operand;
   int64_t k0, depth;
   bool first, last;
+  const typename W::Weight* own;   // of the panel, or of the first of them
   const typename W::Weight* next;  // the panel block that follows
 };
 
@@ -91,8 +92,8 @@ void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block
       tile,
       reinterpret_cast<const typename W::Activation*>(operand.a + row * operand.a_row_stride) +
           d.k0,
-      operand.a_row_stride / kUnit, W::kGroup, operand.panels + block * panel_size + d.k0 * kWidth,
-      kWidth, panel_size, groups_in<W>(d.depth), ahead);
+      operand.a_row_stride / kUnit, W::kGroup, d.own, kWidth, panel_size, groups_in<W>(d.depth),
+      ahead);
   finish_step_tile<W, R, P>(s, row, block, d, tile);
 }
 
@@ -136,6 +137,16 @@ void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, int64_t bl
   }
 }
 
+// With two high tiles of rows or more the panel is widened once for all of them.
+template <class W>
+void step_widened(const StepArgs<typename W::Format>& s, int64_t block, int64_t blocks,
+                  const DepthBlock<W>& d) {
+  if (!s.wide || s.rows < 2 * W::kTileRows) return step_tiles<W>(s, block, blocks, d);
+  W::widen(d.own, groups_in<W>(d.depth) * kNumGates * W::Vector::kLanes, d.next, s.wide);
+  step_tiles<typename W::Wide>(s, block, blocks,
+                               {d.operand, d.k0, d.depth, d.first, d.last, s.wide, s.wide});
+}
+
 template <class W>
 void step(const StepArgs<typename W::Format>& s) {
   constexpr int64_t kDepth = Format<typename W::Format>::kDepthBlock;
@@ -166,11 +177,17 @@ void step(const StepArgs<typename W::Format>& s) {
       for (int64_t k0 = 0; k0 < operand.k; k0 += kDepth) {
         const int64_t depth = min64(operand.k - k0, kDepth);
         const bool ends = k0 + depth == operand.k;
-        const DepthBlock<W> d{&operand,        k0,
-                              depth,           op == 0 && k0 == 0,
-                              ends && is_last, ends ? next : panel + (k0 + depth) * kWidth};
+        const DepthBlock<W> d{&operand,
+                              k0,
+                              depth,
+                              op == 0 && k0 == 0,
+                              ends && is_last,
+                              panel + k0 * kWidth,
+                              ends ? next : panel + (k0 + depth) * kWidth};
         if constexpr (W::kRegisterTiles) {
           step_register_tiles<W>(s, block, d);
+        } else if constexpr (W::kWidensOnce) {
+          step_widened<W>(s, block, blocks, d);
         } else {
           step_tiles<W>(s, block, blocks, d);
         }
