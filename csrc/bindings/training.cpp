@@ -83,8 +83,9 @@ py::tuple matmul_vjp(const py::array& a, const py::array& b, const py::array& d_
     const T one = 1;
     if (need_a) cpu::matmul<T>(kernels, d, transpose(right), nullptr, to_a, num_threads);
     cpu::matmul<T>(kernels, transpose(left), d, nullptr, to_b, num_threads);
-    if (has_bias)
+    if (has_bias) {
       cpu::matmul<T>(kernels, {&one, 1, d.rows, 0, 0}, d, nullptr, to_bias, num_threads);
+    }
   }
   return py::make_tuple(std::move(d_a), std::move(d_b), std::move(d_bias));
 }

@@ -102,7 +102,8 @@ struct GemmArgs {
   const typename Format<F>::Activation* a;
   int64_t a_row_stride, a_column_stride;     // encoded: the column stride is that of a group
   const typename Format<F>::Weight* panels;  // b, packed
-  int64_t panel_width;  // a multiple of the lanes, at most kPanelVectors of them; encoded: these
+  int64_t panel_width;  // a multiple of the lanes, at most kPanelVectors of them; encoded: these,
+                        // and n a multiple of it
   const T* bias;        // (n) or null
   T* c;                 // overlaps neither a nor b
   int64_t c_row_stride;

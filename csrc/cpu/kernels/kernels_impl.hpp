@@ -16,10 +16,10 @@
 //             multiply-adds of that time leave room for, by tiles of kFetchVectors vectors
 //   kRegisterTiles  whether the processor's registers are tiles: see tiles_amx.hpp. Products of
 //             less than kLeastRows or kLeastDepth are then left to Little, for the same panels
-//   kWidensOnce   whether several tiles of rows read a panel's block as W::Wide, which W::widen
-//   makes Mode      the state of the processor while it lives, for products of so many rows start
-//   what a sum over k from k0 on begins with, for the columns from `column` on total     such a
-//   sum, finished, as values
+//   kWidensOnce   whether high batches read a panel's block as W::Wide, which W::widen makes
+//   Mode      the state of the processor while it lives, for products of so many rows
+//   start     what a sum over k from k0 on begins with, for the columns from `column` on
+//   total     such a sum, finished, as values
 constexpr int kUnrolled = 2;  // so many groups of k in a pass of the innermost loop
 
 struct UsualMode {
@@ -293,30 +293,42 @@ const typename W::Weight* slice_ahead(const typename W::Weight* next, int64_t ti
                     (groups_in<W>(depth) * kLine * W::kFetches / kUnrolled);
 }
 
+template <int N>
+struct Vectors {
+  static constexpr int count = N;
+};
+
 // All rows, `count` panels that lie at `own`, one block of k; next: the block that follows.
 template <class W>
 void gemm_row_tiles(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count,
                     const typename W::Weight* own, int64_t k0, int64_t depth,
                     const typename W::Weight* next) {
-  constexpr int64_t kLanes = W::Vector::kLanes;
-  const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
   const EvenParts tiles(g.m, W::kTileRows);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile), rows = tiles.length(tile);
     const auto* ahead = slice_ahead<W>(next, tile, depth);
-    switch ((width + kLanes - 1) / kLanes) {
-      case 1:
-        gemm_tile_of_rows<W, 1>(g, row, panel, own, k0, depth, ahead, rows, count);
-        break;
-      case 2:
-        gemm_tile_of_rows<W, 2>(g, row, panel, own, k0, depth, ahead, rows, count);
-        break;
-      case 3:
-        gemm_tile_of_rows<W, 3>(g, row, panel, own, k0, depth, ahead, rows, count);
-        break;
-      default:
-        gemm_tile_of_rows<W, 4>(g, row, panel, own, k0, depth, ahead, rows, count);
-        break;
+    const auto multiply_vectors = [&](auto vectors) {
+      gemm_tile_of_rows<W, vectors.count>(g, row, panel, own, k0, depth, ahead, rows, count);
+    };
+    if constexpr (Format<typename W::Format>::kEncodes) {
+      multiply_vectors(Vectors<kPanelVectors>{});  // panels of gates, which are whole
+    } else {
+      constexpr int64_t kLanes = W::Vector::kLanes;
+      const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
+      switch ((width + kLanes - 1) / kLanes) {
+        case 1:
+          multiply_vectors(Vectors<1>{});
+          break;
+        case 2:
+          multiply_vectors(Vectors<2>{});
+          break;
+        case 3:
+          multiply_vectors(Vectors<3>{});
+          break;
+        default:
+          multiply_vectors(Vectors<4>{});
+          break;
+      }
     }
   }
 }

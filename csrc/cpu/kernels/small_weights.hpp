@@ -141,7 +141,7 @@ struct WidenedHalves : Bfloat16Sums {
   }
 };
 
-// A row of activations for one span: they are floats already.
+// Activations of one span that are floats already.
 struct FloatRows {
   const float* rows;
   int64_t row_stride;
