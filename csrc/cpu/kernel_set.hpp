@@ -128,6 +128,7 @@ template <class T>
 struct CellVariant {
   const CellOptions* options;
   const T* peephole;  // [block][i, f, o][lane], zero in padded lanes; null: none
+  bool is_plain;      // but for the peepholes
   bool is_usual;      // the activations are sigmoid and tanh
   bool keeps_z;       // gates receive z after peepholes and clips, rather than what is made of it
 };

@@ -73,7 +73,7 @@ PackedWeights<F>::PackedWeights(const KernelSet& set, const WeightArrays<T>& arr
       w_hh_is_finite_(is_finite(value_kernels(), arrays.w_hh, arrays.w_hh_row_stride, output_size(),
                                 kNumGates * arrays.hidden_size)),
       is_usual_(has_usual_activations(arrays.cell)),
-      has_variant_(arrays.peephole != nullptr || !is_plain(arrays.cell)),
+      is_plain_(lstm_ext::cpu::is_plain(arrays.cell)),
       cell_(arrays.cell),
       w_ih_(kernels(), arrays.w_ih, arrays.w_ih_row_stride, input_size_, hidden_size_),
       bias_(interleaved(arrays.bias, kNumGates, hidden_size_, kernels().lanes)) {

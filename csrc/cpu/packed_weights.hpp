@@ -67,10 +67,11 @@ class PackedWeights {
   const CellOptions& cell() const { return cell_; }
   // Whether the cells of a step are others than the plain ones. A projection and zoneout of h come
   // after them.
-  bool has_variant() const { return has_variant_; }
+  bool has_variant() const { return peephole() || !is_plain_; }
   // What kernels are told of them. A backward pass reads z where the gates do not tell the slopes.
   CellVariant<T> variant(bool for_backward) const {
-    return {&cell_, peephole(), is_usual_, for_backward && !(is_usual_ && cell_.clip == 0)};
+    return {&cell_, peephole(), is_plain_, is_usual_,
+            for_backward && !(is_usual_ && cell_.clip == 0)};
   }
   // With layer normalisation, in the order of the gates; bias is null without one.
   struct Norm {
@@ -120,7 +121,7 @@ class PackedWeights {
 
   const KernelSet& set_;
   int64_t input_size_, hidden_size_, projection_size_, num_blocks_;
-  bool has_bias_, w_hh_is_finite_, is_usual_, has_variant_;
+  bool has_bias_, w_hh_is_finite_, is_usual_, is_plain_;
   CellOptions cell_;
   GatePanels<F> w_ih_, w_hh_;
   Buffer<T> bias_, peephole_, norm_;

@@ -59,6 +59,46 @@ LSTM_EXT_INLINE void store_cell(const CellArgs<typename V::Scalar>& s, int64_t r
   }
 }
 
+// The gates, c and h of R rows and P blocks of units, from z (R, P, 4), of plain cells and of those
+// with peepholes. All gates first and then all h: the many short chains hide each other's latency,
+// where a cell from end to end is one long chain.
+template <bool kPeepholes, class V, int R, int P>
+LSTM_EXT_INLINE void finish_cells(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
+                                  const V* z) {
+  CellGates<V> gates[R][P];
+  V c[R][P];
+  const auto peephole = [&](int p, int part) {
+    return V::load(s.variant->peephole + (unit + p * V::kLanes) * 3 + part * V::kLanes);
+  };
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const V* const from = z + (r * P + p) * kNumGates;
+      CellGates<V> own{from[kInput], from[kForget], from[kCandidate], from[kOutput]};
+      const V c_prev = V::load(s.c + (row + r) * s.state_row_stride + unit + p * V::kLanes);
+      if constexpr (kPeepholes) {
+        own.input = fma(peephole(p, 0), c_prev, own.input);
+        own.forget = fma(peephole(p, 1), c_prev, own.forget);
+      }
+      gates[r][p] = activate_gates<V>(own);
+      c[r][p] = next_cell<V>(gates[r][p], c_prev);
+    }
+  }
+  LSTM_EXT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LSTM_EXT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      if constexpr (kPeepholes) {
+        const V own = z[(r * P + p) * kNumGates + kOutput];
+        gates[r][p].output = sigmoid(fma(peephole(p, 2), c[r][p], own));
+      }
+      store_cell<V>(s, row + r, unit + p * V::kLanes,
+                    {cell_output<V>(gates[r][p], c[r][p]), c[r][p]}, gates[r][p]);
+    }
+  }
+}
+
 // Padded lanes of `keep` and of the peepholes are read, and c is then set to zero there: an
 // activation need not leave zero at zero.
 template <class V>
@@ -99,6 +139,13 @@ LSTM_EXT_INLINE void finish_with(const CellArgs<typename V::Scalar>& s, int64_t 
   }
 }
 
+// A function of its own, of two cells at most: the program would else grow by it for every tile.
+template <class V, int R, int P>
+LSTM_EXT_NOINLINE void finish_peepholes(const CellArgs<typename V::Scalar>& s, int64_t row,
+                                        int64_t unit, const V* z) {
+  finish_cells<true, V, R, P>(s, row, unit, z);
+}
+
 template <class V>
 LSTM_EXT_NOINLINE void finish_variant(const CellArgs<typename V::Scalar>& s, int64_t row,
                                       int64_t unit, const V* z) {
@@ -106,6 +153,27 @@ LSTM_EXT_NOINLINE void finish_variant(const CellArgs<typename V::Scalar>& s, int
     finish_with<UsualActivations, V>(s, row, unit, z);
   } else {
     finish_with<ChosenActivations, V>(s, row, unit, z);
+  }
+}
+
+// The cells of R rows and P blocks of units that are not plain, from z (R, P, 4).
+template <class V, int R, int P>
+LSTM_EXT_INLINE void finish_variants(const CellArgs<typename V::Scalar>& s, int64_t row,
+                                     int64_t unit, const V* z) {
+  static_assert(R == 1 || P == 1, "a pair is of two rows or of two blocks");
+  constexpr int kCells = R * P;
+  if (s.variant->is_plain && s.variant->peephole && !s.keep) {
+    if constexpr (P == 2) return finish_peepholes<V, 1, 2>(s, row, unit, z);
+    for (int r = 0; r + 2 <= R; r += 2) {
+      finish_peepholes<V, 2, 1>(s, row + r, unit, z + r * kNumGates);
+    }
+    if constexpr (R % 2 == 1) {
+      finish_peepholes<V, 1, 1>(s, row + R - 1, unit, z + (R - 1) * kNumGates);
+    }
+    return;
+  }
+  for (int i = 0; i < kCells; ++i) {
+    finish_variant<V>(s, row + i / P, unit + i % P * V::kLanes, z + i * kNumGates);
   }
 }
 

@@ -11,33 +11,6 @@ struct DepthBlock {
   const typename W::Weight* next;  // the panel block that follows
 };
 
-// The gates, c and h of R rows and P blocks of units, from z. All gates first and then all h: the
-// many short chains hide each other's latency, where a cell from end to end is one long chain.
-template <class V, int R, int P>
-LSTM_EXT_INLINE void finish_cells(const CellArgs<typename V::Scalar>& s, int64_t row, int64_t unit,
-                                  const V (&z)[R][P * kNumGates]) {
-  CellGates<V> gates[R][P];
-  V c[R][P];
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LSTM_EXT_UNROLL
-    for (int p = 0; p < P; ++p) {
-      const V* const own = z[r] + p * kNumGates;
-      gates[r][p] = activate_gates<V>({own[kInput], own[kForget], own[kCandidate], own[kOutput]});
-      c[r][p] = next_cell<V>(gates[r][p],
-                             V::load(s.c + (row + r) * s.state_row_stride + unit + p * V::kLanes));
-    }
-  }
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LSTM_EXT_UNROLL
-    for (int p = 0; p < P; ++p) {
-      store_cell<V>(s, row + r, unit + p * V::kLanes,
-                    {cell_output<V>(gates[r][p], c[r][p]), c[r][p]}, gates[r][p]);
-    }
-  }
-}
-
 // z of R rows and P blocks of units, from `block` on: a part of its sum is done, and at its end the
 // gates are made.
 template <class W, int R, int P>
@@ -62,14 +35,8 @@ LSTM_EXT_INLINE void finish_step_tile(const StepArgs<typename W::Format>& s, int
     }
   }
   if (!d.last) return;
-  if (!s.variant) return finish_cells<V, R, P>(s, row, block * V::kLanes, z);
-  LSTM_EXT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LSTM_EXT_UNROLL
-    for (int p = 0; p < P; ++p) {
-      finish_variant<V>(s, row + r, (block + p) * V::kLanes, z[r] + p * kNumGates);
-    }
-  }
+  if (!s.variant) return finish_cells<false, V, R, P>(s, row, block * V::kLanes, z[0]);
+  finish_variants<V, R, P>(s, row, block * V::kLanes, z[0]);
 }
 
 template <class W, int R, int P>
