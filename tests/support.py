@@ -24,7 +24,7 @@ FUSED = [isa for isa in ISAS if isa != "baseline"]
 
 def run_python(script: str, **environment: str) -> str:
     """Run a script in a fresh interpreter that no setting of the caller's threads reaches."""
-    settings = ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS", "LSTM_EXT_ISA")
+    settings = ("LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS", "LSTM_EXT_ISA", "LSTM_EXT_SPIN_TIME")
     kept = {name: value for name, value in os.environ.items() if name not in settings}
     result = subprocess.run(
         [sys.executable, "-c", script],

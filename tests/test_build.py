@@ -143,6 +143,7 @@ def test_show_config_tells_what_is_used(capsys: pytest.CaptureFixture[str]) -> N
         _cpu.compiler,
         f"chosen: {_cpu.chosen_isa()}",
         f"threads: {config.get_num_threads()} ",
+        f"workers spin after a call: {config.get_spin_time()} us",
         f"CUDA: {config.cuda_available()!r}",
     ):
         assert fact in shown

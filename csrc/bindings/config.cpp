@@ -50,6 +50,9 @@ void add_config(py::module_& module) {
   module.def("num_threads", &cpu::num_threads, "The limit that a call without its own one has.");
   module.def("num_threads_source", &cpu::num_threads_source, "Where num_threads() comes from.");
   module.def("set_num_threads", &cpu::set_num_threads, py::arg("num_threads"));
+  module.def("spin_time", &cpu::spin_time, "Microseconds; see set_spin_time.");
+  module.def("set_spin_time", &cpu::set_spin_time, py::arg("microseconds"));
+  module.attr("max_spin_time") = cpu::kMaxSpinTime;
   module.def("measure_fma_rate", &cpu::measure_fma_rate,
              "Float32 operations a second of one core's fused multiply-adds.", py::arg("seconds"),
              py::call_guard<py::gil_scoped_release>());

@@ -45,11 +45,11 @@ bool spin_until(Condition&& condition) {
   return condition();
 }
 
-int positive_from_environment(const char* name) {
+int positive_from_environment(const char* name, long most) {
   const char* text = std::getenv(name);
   if (text == nullptr) return 0;
   const long value = std::strtol(text, nullptr, 10);  // OMP_NUM_THREADS="4,2": the outer level
-  return value > 0 && value < 4096 ? static_cast<int>(value) : 0;
+  return value > 0 && value <= most ? static_cast<int>(value) : 0;
 }
 
 struct ThreadCount {
@@ -59,7 +59,7 @@ struct ThreadCount {
 
 ThreadCount from_environment() {
   for (const char* name : {"LSTM_EXT_NUM_THREADS", "OMP_NUM_THREADS"}) {
-    if (const int n = positive_from_environment(name)) return {n, name};
+    if (const int n = positive_from_environment(name, 4096)) return {n, name};
   }
   return {0, nullptr};
 }
@@ -80,6 +80,9 @@ ThreadCount thread_count() {
   const int limit = limited_threads.load(std::memory_order_relaxed);
   return limit > 0 ? ThreadCount{limit, "limit"} : unlimited();
 }
+
+// Negative: nobody has set it.
+std::atomic<int> chosen_spin_time{-1};
 
 // How often a thread waited in vain for one that had probably lost its processor.
 std::atomic<uint32_t> stalls{0};
@@ -117,6 +120,17 @@ void limit_num_threads(int n) {
   limited_threads.store(n == unlimited().value ? 0 : n, std::memory_order_relaxed);
 }
 
+int spin_time() {
+  const int chosen = chosen_spin_time.load(std::memory_order_relaxed);
+  if (chosen >= 0) return chosen;
+  static const int environment = positive_from_environment("LSTM_EXT_SPIN_TIME", kMaxSpinTime);
+  return environment;
+}
+
+void set_spin_time(int microseconds) {
+  chosen_spin_time.store(microseconds, std::memory_order_relaxed);
+}
+
 void Barrier::wait() {
   if (members_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
@@ -143,7 +157,7 @@ struct Pool {
 
   std::mutex mutex;  // guards what follows
   std::condition_variable wake, done;
-  uint64_t job = 0;
+  std::atomic<uint64_t> job{0};  // changes under the lock
   int wanted = 0;                // workers that may take part in the job
   int started = 0;               // those that do
   std::atomic<int> finished{0};  // of these, done
@@ -166,7 +180,24 @@ struct Pool {
       finished.fetch_add(1, std::memory_order_release);
       lock.lock();
       done.notify_one();  // under the lock, so that it cannot fall before the wait
+      if (const int microseconds = spin_time()) {
+        lock.unlock();
+        await_job_after(seen, std::chrono::microseconds(microseconds));
+        lock.lock();
+      }
     }
+  }
+
+  // Waits actively for a job after that one, so long at most.
+  void await_job_after(uint64_t seen, std::chrono::microseconds longest) const {
+    constexpr int kSpinsPerLook = 16;  // at the clock
+    const auto end = std::chrono::steady_clock::now() + longest;
+    do {
+      for (int spin = 0; spin < kSpinsPerLook; ++spin) {
+        if (job.load(std::memory_order_acquire) != seen) return;
+        pause_processor();
+      }
+    } while (std::chrono::steady_clock::now() < end);
   }
 
   // Starts workers up to `count`; returns how many of these there are.

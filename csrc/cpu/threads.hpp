@@ -1,6 +1,7 @@
 // A team of threads for the length of a call.
 //
-// The workers sleep between calls: nothing spins once a call has returned. One call at a time has
+// The workers sleep between calls: nothing spins once a call has returned, unless somebody asks for
+// it. One call at a time has
 // the team; a second caller meanwhile runs on its own thread, so that callers share the cores and
 // do not multiply them. A child of fork() starts with a team of its own.
 #pragma once
@@ -26,6 +27,13 @@ void limit_num_threads(int n);
 // Where num_threads() comes from: "limit", "set_num_threads", an environment variable's name, or
 // "affinity".
 const char* num_threads_source();
+
+// For how long a worker that has done its part waits actively for the next call before it sleeps,
+// in microseconds: the last set_spin_time(), else LSTM_EXT_SPIN_TIME, else 0. Who waits need not be
+// woken, which takes longer than a short call, but has a processor meanwhile.
+int spin_time();
+void set_spin_time(int microseconds);  // 0 to kMaxSpinTime
+constexpr int kMaxSpinTime = 10000000;
 
 // Where the members of a team meet. Between two processors a wait costs a fraction of a
 // microsecond; a member that waits long gives its processor away.

@@ -19,7 +19,9 @@ from .config import (
     available_isas,
     cuda_available,
     get_num_threads,
+    get_spin_time,
     set_num_threads,
+    set_spin_time,
     show_config,
 )
 from .interchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
@@ -51,6 +53,7 @@ __all__ = [
     "from_torch",
     "functional",
     "get_num_threads",
+    "get_spin_time",
     "initializers",
     "load_model",
     "losses",
@@ -63,6 +66,7 @@ __all__ = [
     "reference",
     "set_num_threads",
     "set_random_seed",
+    "set_spin_time",
     "show_config",
     "to_keras",
     "to_onnx",

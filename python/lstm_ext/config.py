@@ -10,7 +10,9 @@ __all__ = [
     "available_isas",
     "cuda_available",
     "get_num_threads",
+    "get_spin_time",
     "set_num_threads",
+    "set_spin_time",
     "show_config",
 ]
 
@@ -63,13 +65,47 @@ def set_num_threads(num_threads: int) -> None:
     ValueError
         If it is not in 1 to 4096.
     """
+    _cpu.set_num_threads(_integer("num_threads", num_threads, 1, 4096))
+
+
+def get_spin_time() -> int:
+    """Return for how many microseconds workers wait actively for a call to follow.
+
+    That is the last `set_spin_time`, else the environment variable LSTM_EXT_SPIN_TIME, else 0.
+    """
+    return _cpu.spin_time()
+
+
+def set_spin_time(microseconds: int) -> None:
+    """Let workers wait actively for a while after each call, for the whole process.
+
+    Workers sleep between calls, and to wake one takes longer than a short call. In a loop that
+    cannot wait for that, they may stay awake until the next call comes, or so long at most. Each
+    keeps a processor busy meanwhile. Results do not change.
+
+    Parameters
+    ----------
+    microseconds : int
+        0, as at first, lets them sleep at once.
+
+    Raises
+    ------
+    TypeError
+        If `microseconds` is not an integer.
+    ValueError
+        If it is not in 0 to 10 million.
+    """
+    _cpu.set_spin_time(_integer("microseconds", microseconds, 0, _cpu.max_spin_time))
+
+
+def _integer(name: str, value: int, least: int, most: int) -> int:
     try:
-        count = operator.index(num_threads)
+        integer = operator.index(value)
     except TypeError:
-        raise TypeError(f"num_threads: got {num_threads!r}, expected an integer") from None
-    if not 1 <= count <= 4096:
-        raise ValueError(f"num_threads: got {count}, expected 1 to 4096")
-    _cpu.set_num_threads(count)
+        raise TypeError(f"{name}: got {value!r}, expected an integer") from None
+    if not least <= integer <= most:
+        raise ValueError(f"{name}: got {integer}, expected {least} to {most}")
+    return integer
 
 
 def show_config() -> None:
@@ -77,4 +113,5 @@ def show_config() -> None:
     print(f"lstm_ext {_cpu.__version__}, built with {_cpu.compiler}")
     print(f"instruction sets: {', '.join(available_isas())}; chosen: {_cpu.chosen_isa()}")
     print(f"threads: {get_num_threads()} (from {_cpu.num_threads_source()})")
+    print(f"workers spin after a call: {get_spin_time()} us")
     print(f"CUDA: {cuda_available()!r}")
