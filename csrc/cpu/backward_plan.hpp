@@ -19,6 +19,9 @@ namespace cpu {
 // What all threads of a call share.
 template <class T>
 struct BackwardPlan {
+  // Of the N rows, on their way into the weights' gradients. It divides kDepthBlock.
+  static constexpr int64_t kRowsAtOnce = 16;
+
   const PackedWeights<T>& weights;
   const LstmBackward<T>& call;
   const Schedule schedule;
@@ -69,6 +72,7 @@ struct BackwardPlan {
   int64_t batch_size() const { return call.shape.batch_size; }
   int64_t state_size() const { return batch_size() * state_stride; }
   int64_t h_size() const { return batch_size() * h_stride; }
+  int64_t rows_size() const { return kRowsAtOnce * std::max(x_stride, h_prev_stride); }
   int64_t gathered_size() const { return Format<T>::kDepthBlock * (x_stride + h_prev_stride); }
   int64_t panel_size() const { return Format<T>::kDepthBlock * panel_width; }
   // Partial sums of the gradients of peepholes, or of gains and offset.
@@ -106,7 +110,8 @@ struct BackwardPlan {
   }
   int64_t product_bytes() const {
     const auto bytes_for = [](int64_t size) { return Scratch::bytes_for<T>(size); };
-    return bytes_for(gathered_size()) + bytes_for(panel_size()) + bytes_for(sums_size());
+    return bytes_for(rows_size()) + bytes_for(gathered_size()) + bytes_for(panel_size()) +
+           bytes_for(sums_size());
   }
 };
 

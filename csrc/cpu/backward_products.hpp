@@ -19,11 +19,12 @@ namespace cpu {
 template <class T>
 struct ProductMemory {
   ProductMemory(const BackwardPlan<T>& plan, Scratch& scratch)
-      : gathered(scratch.take<T>(plan.gathered_size())),
+      : rows(scratch.take<T>(plan.rows_size())),
+        gathered(scratch.take<T>(plan.gathered_size())),
         panel(scratch.take<T>(plan.panel_size())),
         sums(scratch.take<T>(plan.sums_size())) {}
 
-  T *gathered, *panel, *sums;
+  T *rows, *gathered, *panel, *sums;
 };
 
 // Walks through the N rows: which step and position each is.
@@ -64,6 +65,15 @@ void zero_columns(T* c, int64_t rows, int64_t columns, int64_t width, const Rang
   }
 }
 
+// x, of a step and a position.
+template <class T>
+void gather_x(const BackwardPlan<T>& plan, const RowCursor& at, T* to) {
+  const LstmBackward<T>& call = plan.call;
+  const T* const x = call.x.at(plan.schedule.row(at.position),
+                               plan.input_time(plan.schedule.slot(at.step, at.position)));
+  for (int64_t j = 0; j < call.shape.input_size; ++j) to[j] = x[j * call.x.feature_stride];
+}
+
 // h_{t-1} as it was multiplied, of a step and a position.
 template <class T>
 void gather_h_prev(const BackwardPlan<T>& plan, const RowCursor& at, T* to) {
@@ -81,6 +91,24 @@ void gather_h_prev(const BackwardPlan<T>& plan, const RowCursor& at, T* to) {
   for (int64_t j = 0; j < size; ++j) to[j] *= call.noise.h[row * size + j];
 }
 
+// to (size, depth), rows kDepthBlock apart: the transpose of the rows that follow `at`, each of
+// which gather(at, to) writes. A product then reads them along k, from one end to the other. Some
+// rows at a time, so that they stay in the cache and the transpose is written in whole lines:
+// beyond `depth` with whatever is there.
+template <class T, class Gather>
+void gather_columns(RowCursor at, int64_t depth, int64_t size, const Gather& gather, T* rows,
+                    int64_t row_stride, T* to) {
+  constexpr int64_t kRun = BackwardPlan<T>::kRowsAtOnce;
+  for (int64_t p0 = 0; p0 < depth; p0 += kRun, to += kRun) {
+    const int64_t run = std::min(kRun, depth - p0);
+    for (int64_t p = 0; p < run; ++p, at.advance()) gather(at, rows + p * row_stride);
+    for (int64_t j = 0; j < size; ++j) {
+      T* const column = to + j * Format<T>::kDepthBlock;
+      for (int64_t p = 0; p < kRun; ++p) column[p] = rows[p * row_stride + j];
+    }
+  }
+}
+
 // d_w_ih, d_w_hh and d_bias, for the columns of one thread.
 template <class T>
 void gate_weight_gradients(const BackwardPlan<T>& plan, const GateGradients<T>& d_z, int member,
@@ -90,23 +118,27 @@ void gate_weight_gradients(const BackwardPlan<T>& plan, const GateGradients<T>& 
   const int64_t columns = plan.gate_columns(), width = plan.panel_width;
   const Range panels = split(divide_up(columns, width), plan.threads, member);
   const int64_t total_depth = plan.schedule.size();
-  T* const x_rows = memory.gathered;
-  T* const h_rows = memory.gathered + Format<T>::kDepthBlock * plan.x_stride;
+  constexpr int64_t kDepth = Format<T>::kDepthBlock;
+  const int64_t size = shape.output_size();
+  T* const x_columns = memory.gathered;
+  T* const h_columns = memory.gathered + kDepth * shape.input_size;
   const T one = T{1};
   // A single step from no state: its h is zero, and so is the gradient of w_hh.
   const bool h_is_zero = shape.seq_len == 1 && call.h0 == nullptr && !plan.weights.has_norm() &&
                          plan.weights.kernels().all_finite(total_depth * columns, call.d_gates);
-  if (h_is_zero) zero_columns(call.d_w_hh, shape.output_size(), columns, width, panels);
+  if (h_is_zero) zero_columns(call.d_w_hh, size, columns, width, panels);
   RowCursor at(plan.schedule, 0);
   int64_t k0 = 0;
   do {
-    const int64_t depth = std::min(Format<T>::kDepthBlock, total_depth - k0);
-    for (int64_t p = 0; p < depth && panels.size() > 0; ++p, at.advance()) {
-      const T* const x = call.x.at(plan.schedule.row(at.position),
-                                   plan.input_time(plan.schedule.slot(at.step, at.position)));
-      T* const x_row = x_rows + p * plan.x_stride;
-      for (int64_t j = 0; j < shape.input_size; ++j) x_row[j] = x[j * call.x.feature_stride];
-      if (!h_is_zero) gather_h_prev(plan, at, h_rows + p * plan.h_prev_stride);
+    const int64_t depth = std::min(kDepth, total_depth - k0);
+    at.seek(k0);
+    if (panels.size() > 0) {
+      const auto x = [&](const RowCursor& row, T* to) { gather_x(plan, row, to); };
+      gather_columns(at, depth, shape.input_size, x, memory.rows, plan.x_stride, x_columns);
+    }
+    if (panels.size() > 0 && !h_is_zero) {
+      const auto h = [&](const RowCursor& row, T* to) { gather_h_prev(plan, row, to); };
+      gather_columns(at, depth, size, h, memory.rows, plan.h_prev_stride, h_columns);
     }
     for (int64_t index = panels.begin; index < panels.end; ++index) {
       const int64_t begin = index * width, end = std::min(begin + width, columns);
@@ -120,15 +152,15 @@ void gate_weight_gradients(const BackwardPlan<T>& plan, const GateGradients<T>& 
         plan.weights.kernels().gemm({m, end - begin, depth, a, row_stride, column_stride,
                                      memory.panel, width, nullptr, c + begin, columns, k0 > 0});
       };
-      accumulate(shape.input_size, x_rows, 1, plan.x_stride, call.d_w_ih);
+      accumulate(shape.input_size, x_columns, kDepth, 1, call.d_w_ih);
       if (d_z.hh != d_z.ih) pack(d_z.hh, d_z.row_stride);
-      if (!h_is_zero) accumulate(shape.output_size(), h_rows, 1, plan.h_prev_stride, call.d_w_hh);
+      if (!h_is_zero) accumulate(size, h_columns, kDepth, 1, call.d_w_hh);
       if (call.d_bias) {
         if (d_z.ih != call.d_gates) pack(call.d_gates, columns);
         accumulate(1, &one, 0, 0, call.d_bias);
       }
     }
-    k0 += Format<T>::kDepthBlock;
+    k0 += kDepth;
   } while (k0 < total_depth);
 }
 
