@@ -1,9 +1,8 @@
 // A team of threads for the length of a call.
 //
 // The workers sleep between calls: nothing spins once a call has returned, unless somebody asks for
-// it. One call at a time has
-// the team; a second caller meanwhile runs on its own thread, so that callers share the cores and
-// do not multiply them. A child of fork() starts with a team of its own.
+// it. One call at a time has the team; a second caller meanwhile runs on its own thread, so that
+// callers share the cores and do not multiply them. A child of fork() starts with a team of its own.
 #pragma once
 
 #include <atomic>
