@@ -2,7 +2,7 @@
 //
 // The workers sleep between calls: nothing spins once a call has returned, unless somebody asks for
 // it. One call at a time has the team; a second caller meanwhile runs on its own thread, so that
-// callers share the cores and do not multiply them. A child of fork() starts with a team of its own.
+// callers share the cores and do not multiply them. A child of fork() starts with its own team.
 #pragma once
 
 #include <atomic>
