@@ -41,19 +41,24 @@ def spin_time() -> Iterator[None]:
 
 
 def test_workers_spin_for_as_long_as_was_said_and_no_longer() -> None:
-    """Each of them; none of a call that wakes none; and none any more after zero."""
+    """Each of them; none of a call that wakes none; and none any more after zero, at once."""
     script = """
 assert config.get_spin_time() == 0
 config.set_spin_time(100_000)
 print(seconds_after(1), seconds_after(2))
-config.set_spin_time(0)
+config.set_spin_time(10_000_000)
 call(2)
-print(seconds_after(2))
+config.set_spin_time(0)
+time.sleep(0.1)
+before = time.process_time()
+time.sleep(0.3)
+print(time.process_time() - before, seconds_after(2))
 """
-    alone, with_one, at_last = map(float, run_python(PRELUDE + script).split())
-    assert alone < 0.03
-    assert 0.03 < with_one < 0.3
-    assert at_last < 0.03
+    alone, with_one, stopped, at_last = map(float, run_python(PRELUDE + script).split())
+    assert alone < 0.01
+    assert 0.01 < with_one < 0.3
+    assert stopped < 0.01
+    assert at_last < 0.01
 
 
 def test_results_do_not_change() -> None:

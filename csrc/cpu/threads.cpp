@@ -180,24 +180,24 @@ struct Pool {
       finished.fetch_add(1, std::memory_order_release);
       lock.lock();
       done.notify_one();  // under the lock, so that it cannot fall before the wait
-      if (const int microseconds = spin_time()) {
+      if (spin_time() > 0) {
         lock.unlock();
-        await_job_after(seen, std::chrono::microseconds(microseconds));
+        await_job_after(seen);
         lock.lock();
       }
     }
   }
 
-  // Waits actively for a job after that one, so long at most.
-  void await_job_after(uint64_t seen, std::chrono::microseconds longest) const {
+  // Waits actively for a job after that one, for spin_time() at most, which may change meanwhile.
+  void await_job_after(uint64_t seen) const {
     constexpr int kSpinsPerLook = 16;  // at the clock
-    const auto end = std::chrono::steady_clock::now() + longest;
+    const auto start = std::chrono::steady_clock::now();
     do {
       for (int spin = 0; spin < kSpinsPerLook; ++spin) {
         if (job.load(std::memory_order_acquire) != seen) return;
         pause_processor();
       }
-    } while (std::chrono::steady_clock::now() < end);
+    } while (std::chrono::steady_clock::now() - start < std::chrono::microseconds(spin_time()));
   }
 
   // Starts workers up to `count`; returns how many of these there are.
