@@ -159,6 +159,7 @@ struct Pool {
   std::condition_variable wake, done;
   std::atomic<uint64_t> job{0};  // changes under the lock
   int wanted = 0;                // workers that may take part in the job
+  bool over = true;              // too late to take part
   int started = 0;               // those that do
   std::atomic<int> finished{0};  // of these, done
   void (*function)(const void*, int) = nullptr;
@@ -172,14 +173,16 @@ struct Pool {
     while (true) {
       wake.wait(lock, [&] { return job != seen && member <= wanted; });
       seen = job;
-      const auto f = function;
-      const void* const a = argument;
-      ++started;
-      lock.unlock();
-      f(a, member);
-      finished.fetch_add(1, std::memory_order_release);
-      lock.lock();
-      done.notify_one();  // under the lock, so that it cannot fall before the wait
+      if (!over) {
+        const auto f = function;
+        const void* const a = argument;
+        ++started;
+        lock.unlock();
+        f(a, member);
+        finished.fetch_add(1, std::memory_order_release);
+        lock.lock();
+        done.notify_one();  // under the lock, so that it cannot fall before the wait
+      }
       if (spin_time() > 0) {
         lock.unlock();
         await_job_after(seen);
@@ -278,6 +281,7 @@ void Team::run_on_all(void (*function)(const void*, int), const void* argument, 
       pool_->function = function;
       pool_->argument = argument;
       pool_->wanted = size_ - 1;
+      pool_->over = false;
       pool_->started = 0;
       pool_->finished.store(0, std::memory_order_relaxed);
       ++pool_->job;
@@ -289,7 +293,7 @@ void Team::run_on_all(void (*function)(const void*, int), const void* argument, 
   int expected = size_ - 1;
   if (with_late) {
     const std::lock_guard<std::mutex> lock(pool_->mutex);
-    pool_->wanted = 0;
+    pool_->over = true;
     expected = pool_->started;
   }
   const auto finished = [&] { return pool_->finished.load(std::memory_order_acquire) == expected; };
