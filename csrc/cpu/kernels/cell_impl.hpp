@@ -140,10 +140,22 @@ LSTM_EXT_INLINE void finish_with(const CellArgs<typename V::Scalar>& s, int64_t 
 }
 
 // A function of its own, of two cells at most: the program would else grow by it for every tile.
-template <class V, int R, int P>
-LSTM_EXT_NOINLINE void finish_peepholes(const CellArgs<typename V::Scalar>& s, int64_t row,
+template <bool kPeepholes, class V, int R, int P>
+LSTM_EXT_NOINLINE void finish_few_cells(const CellArgs<typename V::Scalar>& s, int64_t row,
                                         int64_t unit, const V* z) {
-  finish_cells<true, V, R, P>(s, row, unit, z);
+  finish_cells<kPeepholes, V, R, P>(s, row, unit, z);
+}
+
+// `finish_cells` of R rows and one block of units, two cells at a time.
+template <bool kPeepholes, class V, int R>
+LSTM_EXT_INLINE void finish_in_pairs(const CellArgs<typename V::Scalar>& s, int64_t row,
+                                     int64_t unit, const V* z) {
+  for (int r = 0; r + 2 <= R; r += 2) {
+    finish_few_cells<kPeepholes, V, 2, 1>(s, row + r, unit, z + r * kNumGates);
+  }
+  if constexpr (R % 2 == 1) {
+    finish_few_cells<kPeepholes, V, 1, 1>(s, row + R - 1, unit, z + (R - 1) * kNumGates);
+  }
 }
 
 template <class V>
@@ -163,14 +175,11 @@ LSTM_EXT_INLINE void finish_variants(const CellArgs<typename V::Scalar>& s, int6
   static_assert(R == 1 || P == 1, "a pair is of two rows or of two blocks");
   constexpr int kCells = R * P;
   if (s.variant->is_plain && s.variant->peephole && !s.keep) {
-    if constexpr (P == 2) return finish_peepholes<V, 1, 2>(s, row, unit, z);
-    for (int r = 0; r + 2 <= R; r += 2) {
-      finish_peepholes<V, 2, 1>(s, row + r, unit, z + r * kNumGates);
+    if constexpr (P == 2) {
+      return finish_few_cells<true, V, 1, 2>(s, row, unit, z);
+    } else {
+      return finish_in_pairs<true, V, R>(s, row, unit, z);
     }
-    if constexpr (R % 2 == 1) {
-      finish_peepholes<V, 1, 1>(s, row + R - 1, unit, z + (R - 1) * kNumGates);
-    }
-    return;
   }
   for (int i = 0; i < kCells; ++i) {
     finish_variant<V>(s, row + i / P, unit + i % P * V::kLanes, z + i * kNumGates);

@@ -43,3 +43,8 @@
 #define LSTM_EXT_PREFETCH(p) static_cast<void>(p)
 #define LSTM_EXT_PREFETCH_TO_WRITE(p) static_cast<void>(p)
 #endif
+
+// How many rows the highest tile has, if not LSTM_EXT_TILE_ROWS: see kMostRows.
+#ifndef LSTM_EXT_MOST_ROWS
+#define LSTM_EXT_MOST_ROWS LSTM_EXT_TILE_ROWS
+#endif

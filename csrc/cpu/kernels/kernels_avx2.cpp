@@ -1,5 +1,8 @@
-// Kernels for AVX2 and FMA: 12 sums, 3 broadcasts and a panel vector fill the 16 registers.
+// Kernels for AVX2 and FMA: 12 sums, 3 broadcasts and a panel vector fill the 16 registers. A tile
+// of 2 or 1 rows has 8 or 4 sums, and would wait for them; so one of 4 or 5 by halves takes those
+// rows.
 #define LSTM_EXT_TILE_ROWS 3
+#define LSTM_EXT_MOST_ROWS 5
 #include <immintrin.h>
 #include "cpu/kernels/kernel_file.hpp"
 

@@ -10,6 +10,7 @@
 //   kMultiple what k is filled up to with zeros, in panels and in encoded activations
 //   kSpan     so many groups have sums of their own: see multiply_spans in small_weights.hpp; or 0
 //   kTileRows the greatest height of a tile whose sums and factors the registers hold
+//   kMostRows the greatest height of any: those above it are computed by halves of a panel
 //   kColumnsFirst   which is loaded once a group, and which again and again: the rows' factors, or
 //             the panel's vectors
 //   kFetches  how many lines of the next panel are fetched in kUnrolled groups: as many as the
@@ -43,6 +44,7 @@ struct Values {
   static constexpr int kMultiple = 1;
   static constexpr int kSpan = 0;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr int kMostRows = LSTM_EXT_MOST_ROWS;
   static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = LSTM_EXT_TILE_ROWS < kPanelVectors ? 1 : kUnrolled;
   static constexpr int kFetchVectors = kPanelVectors;
@@ -84,7 +86,7 @@ LSTM_EXT_INLINE void multiply_group(typename W::Sum (&sum)[R][P * N],
                                     const typename W::Activation* a, int64_t row_stride,
                                     const typename W::Weight* panels, int64_t panel_size) {
   constexpr int kVector = W::kVector;
-  if constexpr (W::kColumnsFirst || P > 1) {
+  if constexpr ((W::kColumnsFirst && R <= W::kTileRows) || P > 1) {
     typename W::Factor ar[R];
     LSTM_EXT_UNROLL
     for (int r = 0; r < R; ++r) ar[r] = W::broadcast(a + r * row_stride);
@@ -165,6 +167,35 @@ LSTM_EXT_INLINE void multiply(Tile<W, R, P * N>& tile, const typename W::Activat
   }
 }
 
+// `multiply` for a tile of any height: a high one by halves of its panel, so that the sums of each
+// stay in registers.
+template <class W, int R, int N, int P, class... Rest>
+LSTM_EXT_INLINE void multiply_tile(Tile<W, R, P * N>& tile, const typename W::Activation* a,
+                                   int64_t row_stride, int64_t column_stride,
+                                   const typename W::Weight* panels, Rest... rest) {
+  if constexpr (R <= W::kTileRows) {
+    multiply<W, R, N, P>(tile, a, row_stride, column_stride, panels, rest...);
+  } else {
+    constexpr int kHalf = N / 2;
+    LSTM_EXT_KEEP_LOOP
+    for (int first = 0; first < N; first += kHalf) {
+      Tile<W, R, kHalf> half;
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        LSTM_EXT_UNROLL
+        for (int j = 0; j < kHalf; ++j) half.sum[r][j] = tile.sum[r][first + j];
+      }
+      multiply<W, R, kHalf, 1>(half, a, row_stride, column_stride, panels + first * W::kVector,
+                               rest...);
+      LSTM_EXT_UNROLL
+      for (int r = 0; r < R; ++r) {
+        LSTM_EXT_UNROLL
+        for (int j = 0; j < kHalf; ++j) tile.sum[r][first + j] = half.sum[r][j];
+      }
+    }
+  }
+}
+
 template <class W>
 constexpr int64_t padded_depth(int64_t k) {
   return (k + W::kMultiple - 1) / W::kMultiple * W::kMultiple;
@@ -192,6 +223,23 @@ struct EvenParts {
   EvenParts(int64_t size_, int64_t longest) : size(size_), count((size_ + longest - 1) / longest) {}
   int64_t begin(int64_t part) const { return size * part / count; }
   int64_t length(int64_t part) const { return begin(part + 1) - begin(part); }
+};
+
+// Rows cut into tiles of panels with N vectors. Where a low tile has too few sums to hide the
+// latency of each behind the others, the last takes what would remain, and all others have the
+// usual height.
+template <class W, int N>
+struct RowCut : EvenParts {
+  static constexpr int kMostRows = N == kPanelVectors ? W::kMostRows : W::kTileRows;
+  static constexpr bool kUneven = kMostRows > W::kTileRows;
+  explicit RowCut(int64_t rows) : EvenParts(rows, W::kTileRows) {
+    if (kUneven && rows >= W::kTileRows) count = rows / W::kTileRows;
+  }
+  int64_t begin(int64_t tile) const {
+    if constexpr (!kUneven) return EvenParts::begin(tile);
+    return tile == count ? size : tile * W::kTileRows;
+  }
+  int64_t length(int64_t tile) const { return begin(tile + 1) - begin(tile); }
 };
 
 // ---- gemm ----
@@ -245,8 +293,8 @@ void gemm_tile(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel
     for (int j = 0; j < P * N; ++j) tile.sum[r][j] = W::start(g.scales, k0, column + j * V::kLanes);
   }
   constexpr int64_t kUnit = sizeof(typename W::Activation) / sizeof(*g.a);
-  multiply<W, R, N, P>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit, own,
-                       g.panel_width, panel_size, groups_in<W>(depth), ahead);
+  multiply_tile<W, R, N, P>(tile, a, g.a_row_stride / kUnit, g.a_column_stride / kUnit, own,
+                            g.panel_width, panel_size, groups_in<W>(depth), ahead);
   finish_gemm_tile<W, R, N, P>(g, row, column, k0, tile);
 }
 
@@ -254,6 +302,7 @@ template <class W, int N>
 void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64_t panel,
                        const typename W::Weight* own, int64_t k0, int64_t depth,
                        const typename W::Weight* ahead, int64_t rows, int64_t panels) {
+  constexpr int kMost = RowCut<W, N>::kMostRows;
   switch (rows) {
     case 1:
       if (N == kPanelVectors && panels == 2) {
@@ -263,16 +312,16 @@ void gemm_tile_of_rows(const GemmArgs<typename W::Format>& g, int64_t row, int64
     case 2:
       return gemm_tile<W, 2, N, 1>(g, row, panel, own, k0, depth, ahead);
     case 3:
-      if constexpr (W::kTileRows >= 3) gemm_tile<W, 3, N, 1>(g, row, panel, own, k0, depth, ahead);
+      if constexpr (kMost >= 3) gemm_tile<W, 3, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 4:
-      if constexpr (W::kTileRows >= 4) gemm_tile<W, 4, N, 1>(g, row, panel, own, k0, depth, ahead);
+      if constexpr (kMost >= 4) gemm_tile<W, 4, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 5:
-      if constexpr (W::kTileRows >= 5) gemm_tile<W, 5, N, 1>(g, row, panel, own, k0, depth, ahead);
+      if constexpr (kMost >= 5) gemm_tile<W, 5, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
     case 6:
-      if constexpr (W::kTileRows >= 6) gemm_tile<W, 6, N, 1>(g, row, panel, own, k0, depth, ahead);
+      if constexpr (kMost >= 6) gemm_tile<W, 6, N, 1>(g, row, panel, own, k0, depth, ahead);
       return;
   }
 }
@@ -303,32 +352,28 @@ template <class W>
 void gemm_row_tiles(const GemmArgs<typename W::Format>& g, int64_t panel, int64_t count,
                     const typename W::Weight* own, int64_t k0, int64_t depth,
                     const typename W::Weight* next) {
-  const EvenParts tiles(g.m, W::kTileRows);
-  for (int64_t tile = 0; tile < tiles.count; ++tile) {
-    const int64_t row = tiles.begin(tile), rows = tiles.length(tile);
-    const auto* ahead = slice_ahead<W>(next, tile, depth);
-    const auto multiply_vectors = [&](auto vectors) {
-      gemm_tile_of_rows<W, vectors.count>(g, row, panel, own, k0, depth, ahead, rows, count);
-    };
-    if constexpr (Format<typename W::Format>::kEncodes) {
-      multiply_vectors(Vectors<kPanelVectors>{});  // panels of gates, which are whole
-    } else {
-      constexpr int64_t kLanes = W::Vector::kLanes;
-      const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
-      switch ((width + kLanes - 1) / kLanes) {
-        case 1:
-          multiply_vectors(Vectors<1>{});
-          break;
-        case 2:
-          multiply_vectors(Vectors<2>{});
-          break;
-        case 3:
-          multiply_vectors(Vectors<3>{});
-          break;
-        default:
-          multiply_vectors(Vectors<4>{});
-          break;
-      }
+  const auto multiply_rows = [&](auto vectors) {
+    const RowCut<W, vectors.count> tiles(g.m);
+    for (int64_t tile = 0; tile < tiles.count; ++tile) {
+      const auto* ahead = slice_ahead<W>(next, tile, depth);
+      gemm_tile_of_rows<W, vectors.count>(g, tiles.begin(tile), panel, own, k0, depth, ahead,
+                                          tiles.length(tile), count);
+    }
+  };
+  if constexpr (Format<typename W::Format>::kEncodes) {
+    multiply_rows(Vectors<kPanelVectors>{});  // panels of gates, which are whole
+  } else {
+    constexpr int64_t kLanes = W::Vector::kLanes;
+    const int64_t width = min64(g.n - panel * g.panel_width, g.panel_width);
+    switch ((width + kLanes - 1) / kLanes) {
+      case 1:
+        return multiply_rows(Vectors<1>{});
+      case 2:
+        return multiply_rows(Vectors<2>{});
+      case 3:
+        return multiply_rows(Vectors<3>{});
+      default:
+        return multiply_rows(Vectors<4>{});
     }
   }
 }
@@ -366,7 +411,7 @@ void gemm(const GemmArgs<typename W::Format>& g) {
   const EvenParts groups(full, panels_at_once<W>(g.m, g.k));
   const int64_t columns = groups.count + (g.n + g.panel_width - 1) / g.panel_width - full;
   const int64_t blocks = g.k > 0 ? (g.k + kDepth - 1) / kDepth : 1;
-  const bool one_tile = g.m <= W::kTileRows;
+  const bool one_tile = g.m <= W::kMostRows;
   for (int64_t i = 0; i < columns * blocks; ++i) {
     const int64_t block = one_tile ? i % blocks : i / columns;
     const int64_t index = one_tile ? i / blocks : i % columns;

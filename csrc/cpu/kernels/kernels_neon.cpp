@@ -27,9 +27,11 @@ namespace {
 // Pairs of factors take two registers each: 16 sums, 8 factors, 2 weights and a mask.
 struct PairedBfloat16 : WidenedBfloat16 {
   static constexpr int kTileRows = 4;
+  static constexpr int kMostRows = 4;
 };
 struct PairedInt8 : WidenedInt8 {
   static constexpr int kTileRows = 4;
+  static constexpr int kMostRows = 4;
 };
 }  // namespace
 

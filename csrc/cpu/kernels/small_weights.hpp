@@ -90,6 +90,7 @@ struct Bfloat16Sums {
   static constexpr int kSpan = 0;
   static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr int kMostRows = kTileRows;
   static constexpr bool kColumnsFirst = LSTM_EXT_TILE_ROWS < kPanelVectors;
   static constexpr int kFetches = kUnrolled;
   static constexpr int kFetchVectors = kPanelVectors;
@@ -290,6 +291,7 @@ struct Int8Sums {
   static constexpr bool kWidensOnce = false;
   static constexpr int kRowsAtOnce = 1;
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS;
+  static constexpr int kMostRows = kTileRows;
   static constexpr int kSpan = 0;
   static constexpr int kFetchVectors = kPanelVectors;
   static constexpr Places kPlaces = kInOrder;
@@ -322,6 +324,7 @@ struct WidenedInt8 : Int8Sums {
   static constexpr int kMultiple = kGroup;
   // 12 sums, 3 factors, the weights and a product would be one more than 16 registers.
   static constexpr int kTileRows = LSTM_EXT_TILE_ROWS > 3 ? LSTM_EXT_TILE_ROWS : 2;
+  static constexpr int kMostRows = kTileRows;
   static constexpr bool kColumnsFirst = true;
   static constexpr int kFetches = kUnrolled;
   static constexpr int kFetchVectors = kPanelVectors;

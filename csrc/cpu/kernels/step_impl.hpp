@@ -35,8 +35,13 @@ LSTM_EXT_INLINE void finish_step_tile(const StepArgs<typename W::Format>& s, int
     }
   }
   if (!d.last) return;
-  if (!s.variant) return finish_cells<false, V, R, P>(s, row, block * V::kLanes, z[0]);
-  finish_variants<V, R, P>(s, row, block * V::kLanes, z[0]);
+  const int64_t unit = block * V::kLanes;
+  if (s.variant) return finish_variants<V, R, P>(s, row, unit, z[0]);
+  if constexpr (R <= W::kTileRows) {
+    finish_cells<false, V, R, P>(s, row, unit, z[0]);
+  } else {
+    finish_in_pairs<false, V, R>(s, row, unit, z[0]);
+  }
 }
 
 template <class W, int R, int P>
@@ -55,7 +60,7 @@ void step_tile(const StepArgs<typename W::Format>& s, int64_t row, int64_t block
       tile.sum[r][j] = W::start(operand.scales, d.k0, block * kWidth + j * V::kLanes);
     }
   }
-  multiply<W, R, kNumGates, P>(
+  multiply_tile<W, R, kNumGates, P>(
       tile,
       reinterpret_cast<const typename W::Activation*>(operand.a + row * operand.a_row_stride) +
           d.k0,
@@ -73,7 +78,7 @@ void step_register_tiles(const StepArgs<typename W::Format>& s, int64_t block,
 template <class W>
 void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, int64_t blocks,
                 const DepthBlock<W>& d) {
-  const EvenParts tiles(s.rows, W::kTileRows);
+  const RowCut<W, kNumGates> tiles(s.rows);
   for (int64_t tile = 0; tile < tiles.count; ++tile) {
     const int64_t row = tiles.begin(tile);
     const auto* ahead = slice_ahead<W>(d.next, tile, d.depth);
@@ -89,16 +94,16 @@ void step_tiles(const StepArgs<typename W::Format>& s, int64_t block, int64_t bl
         step_tile<W, 2, 1>(s, row, block, d, ahead);
         break;
       case 3:
-        if constexpr (W::kTileRows >= 3) step_tile<W, 3, 1>(s, row, block, d, ahead);
+        if constexpr (W::kMostRows >= 3) step_tile<W, 3, 1>(s, row, block, d, ahead);
         break;
       case 4:
-        if constexpr (W::kTileRows >= 4) step_tile<W, 4, 1>(s, row, block, d, ahead);
+        if constexpr (W::kMostRows >= 4) step_tile<W, 4, 1>(s, row, block, d, ahead);
         break;
       case 5:
-        if constexpr (W::kTileRows >= 5) step_tile<W, 5, 1>(s, row, block, d, ahead);
+        if constexpr (W::kMostRows >= 5) step_tile<W, 5, 1>(s, row, block, d, ahead);
         break;
       case 6:
-        if constexpr (W::kTileRows >= 6) step_tile<W, 6, 1>(s, row, block, d, ahead);
+        if constexpr (W::kMostRows >= 6) step_tile<W, 6, 1>(s, row, block, d, ahead);
         break;
     }
   }
