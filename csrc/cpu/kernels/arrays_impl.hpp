@@ -1,5 +1,5 @@
 // Kernels over flat arrays: the activations by themselves, the optimizer's update, and the probes
-// that measure a core's ceilings. Included after kernels_impl.hpp.
+// that measure a core's ceilings. Included after tile_impl.hpp.
 
 template <class V, V (*Function)(V)>
 void map_array(int64_t size, const typename V::Scalar* x, typename V::Scalar* y) {

@@ -1,5 +1,5 @@
 // The cells of a step: where they read and write, forward and backward, how those of a tile are
-// made from z, and the ones that are not plain. Included after kernels_impl.hpp.
+// made from z, and the ones that are not plain. Included after tile_impl.hpp.
 
 // Activations without vector code, one lane after the other.
 template <class V>

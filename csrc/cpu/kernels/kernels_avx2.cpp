@@ -16,7 +16,9 @@ namespace {
 
 #include "cpu/kernels/math.hpp"
 
-#include "cpu/kernels/kernels_impl.hpp"
+#include "cpu/kernels/tile_impl.hpp"
+
+#include "cpu/kernels/gemm_impl.hpp"
 
 #include "cpu/kernels/cell_impl.hpp"
 

@@ -1,6 +1,6 @@
 // Small weights: how activations are encoded, and weights that are widened in registers, for
 // instruction sets without products of their own for them. Formats: kernel_set.hpp. Included after
-// kernels_impl.hpp.
+// gemm_impl.hpp.
 
 inline uint32_t bits_of(float value) {
   uint32_t bits;

@@ -1,5 +1,5 @@
 // A step's product with the gates behind it, and the elementwise part of a backward step. Included
-// after kernels_impl.hpp.
+// after tile_impl.hpp.
 
 // A block of one operand's k, and its place in the sum.
 template <class W>
