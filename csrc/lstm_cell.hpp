@@ -6,12 +6,16 @@
 // set with fused multiply-add rounds alike.
 #pragma once
 
+// A function that CUDA has too is LSTM_EXT_INLINE, or LSTM_EXT_FUNCTION where compilers choose.
 #ifdef __CUDACC__
 #define LSTM_EXT_INLINE __host__ __device__ __forceinline__
+#define LSTM_EXT_FUNCTION __host__ __device__
 #elif defined(_MSC_VER)
 #define LSTM_EXT_INLINE __forceinline
+#define LSTM_EXT_FUNCTION
 #else
 #define LSTM_EXT_INLINE inline __attribute__((always_inline))
+#define LSTM_EXT_FUNCTION
 #endif
 
 namespace lstm_ext {

@@ -34,7 +34,7 @@ LSTM_EXT_INLINE V exp_minus_one_below_zero(V z) {
 }
 
 template <class V>
-V activate(const ActivationOptions& a, V z) {
+LSTM_EXT_FUNCTION V activate(const ActivationOptions& a, V z) {
   using T = typename V::Scalar;
   const V alpha = V::broadcast(static_cast<T>(a.alpha)),
           beta = V::broadcast(static_cast<T>(a.beta));
@@ -72,7 +72,7 @@ V activate(const ActivationOptions& a, V z) {
 
 // dy/dz, given y = activate(a, z).
 template <class V>
-V activation_slope(const ActivationOptions& a, V z, V y) {
+LSTM_EXT_FUNCTION V activation_slope(const ActivationOptions& a, V z, V y) {
   using T = typename V::Scalar;
   const V alpha = V::broadcast(static_cast<T>(a.alpha)),
           beta = V::broadcast(static_cast<T>(a.beta));
@@ -181,27 +181,27 @@ struct UsualActivations {
 
 struct ChosenActivations {
   template <class V>
-  static V gate(const CellOptions& o, V z) {
+  LSTM_EXT_FUNCTION static V gate(const CellOptions& o, V z) {
     return activate(o.recurrent, z);
   }
   template <class V>
-  static V candidate(const CellOptions& o, V z) {
+  LSTM_EXT_FUNCTION static V candidate(const CellOptions& o, V z) {
     return activate(o.candidate, z);
   }
   template <class V>
-  static V output(const CellOptions& o, V c) {
+  LSTM_EXT_FUNCTION static V output(const CellOptions& o, V c) {
     return activate(o.output, c);
   }
   template <class V>
-  static V gate_slope(const CellOptions& o, V z, V y) {
+  LSTM_EXT_FUNCTION static V gate_slope(const CellOptions& o, V z, V y) {
     return activation_slope(o.recurrent, z, y);
   }
   template <class V>
-  static V candidate_slope(const CellOptions& o, V z, V y) {
+  LSTM_EXT_FUNCTION static V candidate_slope(const CellOptions& o, V z, V y) {
     return activation_slope(o.candidate, z, y);
   }
   template <class V>
-  static V output_slope(const CellOptions& o, V c, V y) {
+  LSTM_EXT_FUNCTION static V output_slope(const CellOptions& o, V c, V y) {
     return activation_slope(o.output, c, y);
   }
 };

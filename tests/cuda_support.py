@@ -36,10 +36,13 @@ EMULATION = SOURCE / "tests" / "native" / "cuda_emulation"
 SOURCES = [
     *(
         SOURCE / "csrc" / "cuda" / f"{name}.cu"
-        for name in ("cluster", "grid", "steps", "driver", "product", "rows")
+        for name in ("cluster", "grid", "steps", "variants", "driver", "product", "rows")
     ),
     SOURCE / "csrc" / "cuda" / "plan.cpp",
-    *(SOURCE / "csrc" / "bindings" / "cuda" / f"{name}.cpp" for name in ("operator", "device")),
+    *(
+        SOURCE / "csrc" / "bindings" / "cuda" / f"{name}.cpp"
+        for name in ("operator", "device", "variant")
+    ),
     *sorted(EMULATION.glob("*.cpp")),
 ]
 FLAGS = [
@@ -294,10 +297,13 @@ class Emulated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
-    def plan(self, dtype: str, direction: str, batch: int, units: int, _: str = "") -> Any:
+    def plan(
+        self, dtype: str, direction: str, batch: int, units: int, _: str = "",
+        variant: bool = False,
+    ) -> Any:  # fmt: skip
         s = self._split
         return self._native.plan(
-            dtype, direction, batch, units, s.algorithm, s.blocks, s.rows, device=s.chip
+            dtype, direction, batch, units, s.algorithm, s.blocks, s.rows, s.chip, variant
         )
 
 

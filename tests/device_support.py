@@ -273,3 +273,18 @@ def make_pairs(dtype: str = "float32") -> Sequential:
     )
     model.compile("adam", "mse")
     return model
+
+
+def make_variants(dtype: str = "float32") -> Sequential:
+    """Return a model of cells that are not plain, with noise."""
+    inner = LSTM(H, ("elu", 0.7), clip=2.0, return_sequences=True, seed=1, dtype=dtype)
+    model = Sequential(
+        [
+            Input((T, I)),
+            Bidirectional(inner),
+            LSTM(H, input_forget=True, cell_clip=0.8, seed=2, dtype=dtype, dropout=0.2),
+            Dense(1, seed=5, dtype=dtype),
+        ]
+    )
+    model.compile("adam", "mse")
+    return model

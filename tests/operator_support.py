@@ -139,9 +139,9 @@ class Accuracy:
             scaled = (np.ldexp(a, -exponent) for a in (array, plain[name], exact[name]))
             self._found[name].append(tuple(scaled))  # type: ignore[arg-type]
 
-    def finish(self) -> None:
+    def finish(self, factor: float = 2) -> None:
         for name, found in self._found.items():
-            assert_as_accurate(*zip(*found, strict=True), name)
+            assert_as_accurate(*zip(*found, strict=True), name, factor)
 
 
 def assert_as_accurate_as_numpy(cases: Iterable[Case], isa: str) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from cuda_support import plain_bfloat16, round_problem, rounded
+from cuda_variants_support import NAMES, SLOTS, OnDevice, assert_as_accurate_as_numpy
 from lstm_ext import config, cuda, reference
-from lstm_ext.variants import Noise
+from lstm_ext.variants import Cell, Noise
+from operator_support import Case
 from support import (
     RESULTS,
     Problem,
@@ -21,6 +23,7 @@ from support import (
     run,
     wider,
 )
+from variants_support import ACTIVATIONS, run_variant
 
 pytestmark = [
     pytest.mark.gpu,
@@ -137,6 +140,50 @@ def test_masks_resets_and_noise(
     wanted = (*expected, *expected_back(*upstream)[:6])
     for index, (a, b) in enumerate(zip((*found, *gradients), wanted, strict=True)):
         assert_no_slip(get(a), b, str(index))
+
+
+def device_arrays() -> OnDevice:
+    import cupy
+
+    return OnDevice(cupy.asarray, get)
+
+
+# cuBLAS adds the sums over a sequence in another order than NumPy: errors of 3 times NumPy's.
+@pytest.mark.parametrize("slots", [(), *SLOTS], ids=" ".join)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("variant", NAMES)
+def test_variants(variant: str, dtype: Any, slots: tuple[str, ...]) -> None:
+    noise = ("x", "h") if slots else ()
+    cases = [
+        Case.of(variant, (*size, 0), dtype, slots=slots, noise=noise, seed=seed)
+        for size in [(3, 7, 5, 20), (17, 6, 13, 65), (33, 5, 32, 128), (70, 3, 16, 300)]
+        for seed in range(2)
+    ]
+    assert_as_accurate_as_numpy(device_arrays(), cases, factor=3)
+    cuda.synchronize()
+
+
+@pytest.mark.parametrize("place", ["activation", "recurrent_activation", "output_activation"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_every_activation(activation: Any, place: str) -> None:
+    cell = Cell()._replace(**{"output_activation": "tanh", place: activation})
+    sizes = [(19, 2, 4, 9, 0), (6, 3, 5, 17, 0)]
+    cases = [
+        Case(size, dtype, cell, scale=0.7, seed=seed)
+        for size in sizes
+        for dtype in (np.float32, np.float64)
+        for seed in range(4)
+    ]
+    assert_as_accurate_as_numpy(device_arrays(), cases, factor=3)
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_variants_give_the_same_bits_in_every_run(variant: str) -> None:
+    arrays, options = Case.of(variant, (33, 20, 20, 130, 0), np.float32, slots=("mask",)).draw()
+    device = device_arrays()
+    expected = run_variant(device, arrays, **options)
+    for _ in range(20):
+        assert_same_bits(run_variant(device, arrays, **options).values(), expected.values())
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from cuda_support import A100, H200, check_guards, emulation, to_device
+from lstm_ext.functional._packing import cell_arguments
+from lstm_ext.variants import Cell
 
 UNITS = [1, 2, 20, 63, 64, 65, 127, 128, 200, 256, 257, 511, 512, 768, 1000, 1024, 1500, 2048, 4096]
 BATCHES = [0, 1, 2, 3, 16, 17, 64, 65, 500, 5000]
@@ -62,6 +64,8 @@ def test_what_an_h200_runs(
 ) -> None:
     plan = native.plan(dtype, "forward", batch, units, device=H200).describe()
     assert (plan["algorithm"], plan["blocks"]) == (algorithm, blocks)
+    varied = native.plan(dtype, "forward", batch, units, device=H200, variant=True)
+    assert varied.algorithm == "steps"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,15 @@ def test_impossible_plans(arguments: tuple[Any, ...], message: str, native: Any)
         native.plan(*arguments, device=H200)
 
 
+def test_variants_have_one_algorithm(native: Any) -> None:
+    for algorithm in ("cluster", "grid"):
+        with pytest.raises(ValueError, match=f"{algorithm}, expected steps for a variant of the"):
+            native.plan("float32", "forward", 1, 4, algorithm, variant=True)
+    # Of a device that is asked again: the answer for the plain cell is not that for another.
+    plans = [native.plan("float32", "forward", 1, 64, variant=v) for v in (False, True, False)]
+    assert [plan.algorithm for plan in plans] == ["cluster", "steps", "cluster"]
+
+
 def forward_arguments(native: Any) -> dict[str, Any]:
     def zeros(*shape: int) -> Any:
         return to_device(np.zeros(shape, np.float32))
@@ -93,12 +106,14 @@ def forward_arguments(native: Any) -> dict[str, Any]:
         "c0": zeros(B, H),
         "flags": to_device(np.zeros((T, B), np.uint8)),
         "h_factors": zeros(B, H),
+        "variant": None,
         "hidden": zeros(T + 1, B, H),
         "output": zeros(T, B, H),
         "h": zeros(B, H),
         "c": zeros(B, H),
         "gates": zeros(T, B, 4 * H),
         "cells": zeros(T, B, H),
+        "activated": False,
         "scratch": to_device(np.zeros(4096, np.uint64)),
         "stream": 0,
         "timeout_ns": 10**9,
@@ -164,6 +179,18 @@ def test_the_bindings_refuse_memory_of_another_device(native: Any) -> None:
     with pytest.raises(ValueError, match="recurrent_kernel: expected memory of the current device"):
         native.forward(**arguments)
     native.emulate_elsewhere([])
+
+
+def test_a_plan_is_for_one_kind_of_cell(native: Any) -> None:
+    arguments = forward_arguments(native)
+    arguments["variant"] = native.Variant(*cell_arguments(Cell(clip=1.0)))
+    with pytest.raises(ValueError, match="plan: expected one for a variant of the cell"):
+        native.forward(**arguments)
+    arguments["plan"] = native.plan("float32", "forward", B, H, variant=True)
+    native.forward(**arguments)
+    arguments["variant"] = None
+    with pytest.raises(ValueError, match="variant: expected one, for which the plan is"):
+        native.forward(**arguments)
 
 
 def test_a_plan_is_for_one_direction(native: Any) -> None:

@@ -20,6 +20,7 @@ from device_support import (
     make_masked,
     make_model,
     make_pairs,
+    make_variants,
 )
 from lstm_ext import LSTM, config, set_random_seed
 from support import assert_as_accurate, assert_no_slip, assert_same_bits
@@ -52,14 +53,15 @@ def test_fit_is_that_of_numpy(optimizer: str) -> None:
     assert_same_bits(there.to_device("cpu").weights, before)
 
 
-@pytest.mark.parametrize("kind", ["masked", "embedded", "pairs"])
-def test_models_with_masks_and_pairs(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["masked", "embedded", "pairs", "variants"])
+def test_models_of_many_kinds(kind: str) -> None:
     import cupy
 
     make, x = {
         "masked": (make_masked, MASKED_X),
         "embedded": (make_embedded, NUMBERS),
         "pairs": (make_pairs, X),
+        "variants": (make_variants, X),
     }[kind]
     there = make().to_device("cuda")
     ours, exact = make(), make("float64")

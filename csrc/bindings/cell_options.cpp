@@ -1,6 +1,4 @@
-#include <string>
-#include <utility>
-
+#include "bindings/activation.hpp"
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "bindings/call_options.hpp"
@@ -8,35 +6,6 @@
 
 namespace lstm_ext {
 namespace bindings {
-namespace {
-
-constexpr std::pair<const char*, ActivationKind> kActivations[] = {
-    {"sigmoid", ActivationKind::kSigmoid},
-    {"scaled_tanh", ActivationKind::kTanh},
-    {"affine", ActivationKind::kAffine},
-    {"hard_sigmoid", ActivationKind::kHardSigmoid},
-    {"relu", ActivationKind::kRelu},
-    {"leaky_relu", ActivationKind::kLeakyRelu},
-    {"thresholded_relu", ActivationKind::kThresholdedRelu},
-    {"scaled_elu", ActivationKind::kElu},
-    {"softsign", ActivationKind::kSoftsign},
-    {"exponential", ActivationKind::kExponential},
-    {"silu", ActivationKind::kSilu},
-    {"softplus", ActivationKind::kSoftplus},
-    {"gelu", ActivationKind::kGelu},
-};
-
-// From (name, alpha, beta).
-ActivationOptions activation_of(const py::tuple& text) {
-  const auto name = py::cast<std::string>(text[0]);
-  for (const auto& [known, kind] : kActivations) {
-    if (name == known) return {kind, py::cast<double>(text[1]), py::cast<double>(text[2])};
-  }
-  refuse("activation", "the name of one that the kernels have, not " + name);
-}
-
-}  // namespace
-
 void add_options(py::module_& module) {
   py::class_<CellOptions>(module, "CellOptions", "What differs from the plain cell, weights aside.")
       .def(py::init([](const py::tuple& recurrent, const py::tuple& candidate,

@@ -66,10 +66,14 @@ LSTM_EXT_DEVICE Computing<S> upstream(const Backward<S>& call, int64_t step, int
                       row * call.d_output_batch_stride + step * call.d_output_time_stride + unit);
 }
 
-// A number with the operations that lstm_cell.hpp finds by argument-dependent lookup.
+// A number with the operations that lstm_cell.hpp and lstm_variants.hpp find by argument-dependent
+// lookup.
 template <class A>
 struct Number {
+  using Scalar = A;
   A v;
+
+  LSTM_EXT_DEVICE static Number broadcast(A value) { return {value}; }
 };
 template <class A>
 LSTM_EXT_DEVICE Number<A> operator+(Number<A> a, Number<A> b) {
@@ -82,6 +86,26 @@ LSTM_EXT_DEVICE Number<A> operator-(Number<A> a, Number<A> b) {
 template <class A>
 LSTM_EXT_DEVICE Number<A> operator*(Number<A> a, Number<A> b) {
   return {a.v * b.v};
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> operator/(Number<A> a, Number<A> b) {
+  return {a.v / b.v};
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> min(Number<A> a, Number<A> b) {
+  return a.v < b.v ? a : b;
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> max(Number<A> a, Number<A> b) {
+  return a.v > b.v ? a : b;
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> abs(Number<A> x) {
+  return x.v < 0 ? Number<A>{-x.v} : x;
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> where_greater(Number<A> a, Number<A> b, Number<A> x, Number<A> y) {
+  return a.v > b.v ? x : y;
 }
 template <class A>
 LSTM_EXT_DEVICE Number<A> fma(Number<A> a, Number<A> b, Number<A> c) {
@@ -132,9 +156,56 @@ LSTM_EXT_DEVICE float activate(float x, bool is_tanh) {
 LSTM_EXT_DEVICE Number<float> tanh(Number<float> x) { return {activate(x.v, true)}; }
 LSTM_EXT_DEVICE Number<float> sigmoid(Number<float> x) { return {logistic(x.v, -kLog2E)}; }
 
+// In double, as on the CPU.
+LSTM_EXT_DEVICE double normal_distribution(double z) {
+  constexpr double kRootHalf = 0.70710678118654752440;
+  return 0.5 * complementary_error(-z * kRootHalf);
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> softplus(Number<A> x) {
+  const double z = x.v, size = z < 0 ? -z : z;
+  return {static_cast<A>((z > 0 ? z : 0) + logarithm_of_one_plus(exponential(-size)))};
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> gelu(Number<A> x) {
+  const double z = x.v;
+  return {static_cast<A>(z * normal_distribution(z))};
+}
+template <class A>
+LSTM_EXT_DEVICE Number<A> gelu_slope(Number<A> x) {
+  constexpr double kRootTwoPi = 2.50662827463100050242;
+  const double z = x.v, density = exponential(-0.5 * z * z) / kRootTwoPi;
+  return {static_cast<A>(normal_distribution(z) + z * density)};
+}
+
 template <class A>
 LSTM_EXT_DEVICE CellGates<Number<A>> gates_of(const A (&values)[kNumGates]) {
   return {{values[kInput]}, {values[kForget]}, {values[kCandidate]}, {values[kOutput]}};
+}
+
+// What a step keeps of its gates, and the state after it.
+template <class A>
+struct StepCell {
+  CellGates<Number<A>> kept;
+  CellState<Number<A>> next;
+};
+
+// The cell of a step, in what needs no c and the rest, and its way back. A call with a variant has
+// others (steps_variants.hpp).
+template <class S, class A>
+LSTM_EXT_DEVICE CellGates<Number<A>> begin_cell(const Forward<S>&, const CellGates<Number<A>>& z) {
+  return activate_gates(z);
+}
+template <class S, class A>
+LSTM_EXT_DEVICE StepCell<A> make_cell(const Forward<S>&, const CellGates<Number<A>>& gates,
+                                      Number<A> c_prev) {
+  return {gates, cell_forward(gates, c_prev)};
+}
+template <class S, class A>
+LSTM_EXT_DEVICE CellGradient<Number<A>> undo_cell(const Backward<S>&,
+                                                  const CellGates<Number<A>>& kept, Number<A> c,
+                                                  Number<A> c_prev, Number<A> d_h, Number<A> d_c) {
+  return cell_backward(kept, c, c_prev, d_h, d_c, Number<A>{1});
 }
 
 }  // namespace cuda

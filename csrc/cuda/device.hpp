@@ -16,6 +16,7 @@
 
 #define LSTM_EXT_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define LSTM_EXT_DEVICE __device__ __forceinline__
+#define LSTM_EXT_APART __device__ __noinline__
 #define LSTM_EXT_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace lstm_ext {
@@ -46,6 +47,8 @@ LSTM_EXT_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, 
 LSTM_EXT_DEVICE double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 LSTM_EXT_DEVICE double exponential(double x) { return exp(x); }
 LSTM_EXT_DEVICE double hyperbolic_tangent(double x) { return tanh(x); }
+LSTM_EXT_DEVICE double logarithm_of_one_plus(double x) { return log1p(x); }
+LSTM_EXT_DEVICE double complementary_error(double x) { return erfc(x); }
 // An instruction each, right to the last bit or two; 2^x of a large x is infinite, and 1 / it zero.
 LSTM_EXT_DEVICE float exponential2(float x) {
   float y;

@@ -18,18 +18,24 @@ void copy_or_zero(T* to, const T* from, int64_t count, Stream stream) {
   }
 }
 
+// Calls of persistent kernels.
+template <class Call>
+constexpr bool kMayPersist =
+    std::is_same_v<Call, Forward<float>> || std::is_same_v<Call, Forward<BFloat16>> ||
+    std::is_same_v<Call, Backward<float>> || std::is_same_v<Call, Backward<BFloat16>>;
+
 }  // namespace
 
 // The persistent kernels read h0 and write the last h themselves.
-template <class S>
-void lstm_forward(const Forward<S>& call, const Execution& execution) {
+template <class Call>
+void lstm_forward(const Call& call, const Execution& execution) {
   const int64_t state = call.batch_size * call.hidden_size;
   if (state == 0) return;
   const Algorithm algorithm = execution.plan.algorithm;
   const bool is_persistent = algorithm != Algorithm::kSteps && call.seq_len > 0;
   if (call.gates || call.flags || !is_persistent)
     copy_or_zero(call.hidden, call.h0, state, execution.stream);
-  if constexpr (!std::is_same_v<S, double>) {
+  if constexpr (kMayPersist<Call>) {
     if (is_persistent && algorithm == Algorithm::kCluster) {
       return forward_in_clusters(call, execution);
     }
@@ -41,18 +47,19 @@ void lstm_forward(const Forward<S>& call, const Execution& execution) {
     forward_in_steps(call, execution);
   }
   if (call.h_factors) return;  // h is there
-  copy(call.h, call.hidden + call.seq_len * state, state * sizeof(S), execution.stream);
+  copy(call.h, call.hidden + call.seq_len * state, state * sizeof(typename Call::Stored),
+       execution.stream);
 }
 
-template <class S>
-void lstm_backward(const Backward<S>& call, const Execution& execution) {
+template <class Call>
+void lstm_backward(const Call& call, const Execution& execution) {
   const int64_t state = call.batch_size * call.hidden_size;
   if (state == 0) return;
   if (call.seq_len == 0) {
     copy_or_zero(call.d_h0, call.d_h, state, execution.stream);
     return copy_or_zero(call.d_c0, call.d_c, state, execution.stream);
   }
-  if constexpr (!std::is_same_v<S, double>) {
+  if constexpr (kMayPersist<Call>) {
     if (execution.plan.algorithm == Algorithm::kCluster)
       return backward_in_clusters(call, execution);
     if (execution.plan.algorithm == Algorithm::kGrid) return backward_in_grid(call, execution);
@@ -63,9 +70,13 @@ void lstm_backward(const Backward<S>& call, const Execution& execution) {
 template void lstm_forward(const Forward<float>&, const Execution&);
 template void lstm_forward(const Forward<double>&, const Execution&);
 template void lstm_forward(const Forward<BFloat16>&, const Execution&);
+template void lstm_forward(const VariantForward<float>&, const Execution&);
+template void lstm_forward(const VariantForward<double>&, const Execution&);
 template void lstm_backward(const Backward<float>&, const Execution&);
 template void lstm_backward(const Backward<double>&, const Execution&);
 template void lstm_backward(const Backward<BFloat16>&, const Execution&);
+template void lstm_backward(const VariantBackward<float>&, const Execution&);
+template void lstm_backward(const VariantBackward<double>&, const Execution&);
 
 }  // namespace cuda
 }  // namespace lstm_ext

@@ -60,6 +60,7 @@ struct Problem {
   Direction direction;
   int64_t batch_size;
   int hidden_size;
+  bool has_steps_only;
   const Device& device;
 };
 
@@ -234,18 +235,22 @@ Candidate in_steps(const Problem& p) {
 }
 
 Candidate best_of(const Problem& p, Algorithm algorithm, const Request& request) {
-  if (algorithm == Algorithm::kSteps || p.precision == Precision::kFloat64) return in_steps(p);
+  if (algorithm == Algorithm::kSteps || p.has_steps_only) return in_steps(p);
   return algorithm == Algorithm::kCluster ? best_cluster(p, request) : best_grid(p, request);
 }
 
 }  // namespace
 
-Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int64_t hidden_size,
-               const Device& device, const Request& request) {
+Plan make_plan(const Question& q, const Device& device, const Request& request) {
   constexpr int64_t kLargest = 1 << 14;  // what is larger fits no chip
-  const bool huge = hidden_size > kLargest || batch_size > kLargestBatch;
-  const Problem p{precision, direction, batch_size,
-                  static_cast<int>(std::min(hidden_size, kLargest)), device};
+  const bool huge = q.hidden_size > kLargest || q.batch_size > kLargestBatch;
+  const bool is_wide = q.precision == Precision::kFloat64;
+  const Problem p{q.precision,
+                  q.direction,
+                  q.batch_size,
+                  static_cast<int>(std::min(q.hidden_size, kLargest)),
+                  is_wide || q.has_variant,
+                  device};
   if (request.algorithm == Algorithm::kAuto) {
     Candidate best = in_steps(p);
     if (huge) return best.plan;
@@ -256,14 +261,16 @@ Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int
   }
   const std::string name = request.algorithm == Algorithm::kCluster ? "cluster" : "grid";
   const bool in_one_launch = request.algorithm != Algorithm::kSteps;
-  if (in_one_launch && precision == Precision::kFloat64) {
-    throw std::invalid_argument("algorithm: got " + name + ", expected steps for float64");
+  if (in_one_launch && p.has_steps_only) {
+    throw std::invalid_argument("algorithm: got " + name + ", expected steps for " +
+                                (is_wide ? "float64" : "a variant of the cell"));
   }
   const Candidate found =
       in_one_launch && huge ? Candidate{} : best_of(p, request.algorithm, request);
   if (in_one_launch && !found.exists()) {
-    throw std::invalid_argument("algorithm: got " + name + " with " + std::to_string(hidden_size) +
-                                " units and a batch of " + std::to_string(batch_size) +
+    throw std::invalid_argument("algorithm: got " + name + " with " +
+                                std::to_string(q.hidden_size) + " units and a batch of " +
+                                std::to_string(q.batch_size) +
                                 ", which do not fit on this chip; expected steps");
   }
   return found.plan;

@@ -47,9 +47,16 @@ struct Plan {
   int64_t mail_words;    // of it, of 64 bits, for a group and round
 };
 
+// What is to be computed. Only kSteps has float64, and variants of the cell.
+struct Question {
+  Precision precision;
+  Direction direction;
+  int64_t batch_size, hidden_size;
+  bool has_variant;
+};
+
 // Throws std::invalid_argument if a forced algorithm cannot do the call, and says why.
-Plan make_plan(Precision precision, Direction direction, int64_t batch_size, int64_t hidden_size,
-               const Device& device, const Request& request);
+Plan make_plan(const Question& question, const Device& device, const Request& request);
 
 }  // namespace cuda
 }  // namespace lstm_ext

@@ -36,6 +36,11 @@ struct Computed<BFloat16> {
 template <class S>
 using Computing = typename Computed<S>::Type;
 
+// What may differ from the plain cell; the equations stand in lstm_variants.hpp.
+struct Variant {
+  CellOptions options;
+};
+
 // What is particular about a slot, a step of one row; several at once.
 constexpr uint8_t kMasked = 1;  // the state stays as it was
 constexpr uint8_t kReset = 2;   // it is zero before the step, masked or not
@@ -43,6 +48,7 @@ constexpr uint8_t kSilent = 4;  // the output is zero, whatever h is
 
 template <class S>
 struct Forward {
+  using Stored = S;
   using A = Computing<S>;
   static constexpr Direction kDirection = Direction::kForward;
   int64_t batch_size, seq_len, hidden_size;
@@ -66,6 +72,7 @@ struct Forward {
 
 template <class S>
 struct Backward {
+  using Stored = S;
   using A = Computing<S>;
   static constexpr Direction kDirection = Direction::kBackward;
   int64_t batch_size, seq_len, hidden_size;
@@ -85,6 +92,18 @@ struct Backward {
   A* d_c0;     // (B, H)
 };
 
+// The same with a variant, for float and double in steps. `gates` are z after clips, or with
+// `activated` what is looked at, which is no use to a backward pass.
+template <class S>
+struct VariantForward : Forward<S> {
+  Variant variant;
+  bool activated;
+};
+template <class S>
+struct VariantBackward : Backward<S> {
+  Variant variant;
+};
+
 // What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and
 // `status` is memory of the host that the device sees: a wait that ended without what it waited for
 // writes kTimedOut there, and what the call computes after that is NaN.
@@ -97,16 +116,18 @@ struct Execution {
 };
 constexpr int kTimedOut = 1;
 
-template <class S>
-void lstm_forward(const Forward<S>& call, const Execution& execution);
-template <class S>
-void lstm_backward(const Backward<S>& call, const Execution& execution);
+// A call is a Forward or a VariantForward, or back.
+template <class Call>
+void lstm_forward(const Call& call, const Execution& execution);
+template <class Call>
+void lstm_backward(const Call& call, const Execution& execution);
 
-// The algorithms, one a file (S not double but in steps). None takes a call without steps or rows.
-template <class S>
-void forward_in_steps(const Forward<S>& call, const Execution& execution);
-template <class S>
-void backward_in_steps(const Backward<S>& call, const Execution& execution);
+// The algorithms, one a file (S not double but in steps, variants in steps alone). None takes a
+// call without steps or rows.
+template <class Call>
+void forward_in_steps(const Call& call, const Execution& execution);
+template <class Call>
+void backward_in_steps(const Call& call, const Execution& execution);
 template <class S>
 void forward_in_clusters(const Forward<S>& call, const Execution& execution);
 template <class S>

@@ -13,10 +13,11 @@ constexpr int kBackWarps = 16;
 constexpr int kBackUnits = 32;  // of a block of the matrix kernel
 
 // d_h: what the product gave. The gradient of c is carried from step to step in d_c0.
-template <class S>
-LSTM_EXT_DEVICE void finish_backward(const Backward<S>& call, int64_t step, int64_t row,
-                                     int64_t unit, Computing<S> d_h) {
-  using A = Computing<S>;
+template <class Call>
+LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row, int64_t unit,
+                                     typename Call::A d_h) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
   const unsigned after = flags_of(call, step + 1, row);
@@ -34,14 +35,14 @@ LSTM_EXT_DEVICE void finish_backward(const Backward<S>& call, int64_t step, int6
   const unsigned flags = flags_of(call, step, row);
   const int64_t at = (step * call.batch_size + row) * hidden;
   const S* kept = call.gates + kNumGates * at + unit;
-  const A active[] = {widen(kept[0]), widen(kept[hidden]), widen(kept[2 * hidden]),
+  const A values[] = {widen(kept[0]), widen(kept[hidden]), widen(kept[2 * hidden]),
                       widen(kept[3 * hidden])};
   A c_prev =
       step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
   CellGradient<Number<A>> gradient =
-      cell_backward(gates_of(active), Number<A>{call.cells[at + unit]}, Number<A>{c_prev},
-                    Number<A>{d_h}, Number<A>{d_c}, Number<A>{1});
+      undo_cell(call, gates_of(values), Number<A>{call.cells[at + unit]}, Number<A>{c_prev},
+                Number<A>{d_h}, Number<A>{d_c});
   if (flags & kMasked) {
     gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
     call.carry[state] = d_h;
@@ -66,10 +67,11 @@ struct NextStep {
         columns(step + 1 < call.seq_len ? kNumGates * call.hidden_size : 0) {}
 };
 
-template <class S>
+template <class Call>
 LSTM_EXT_KERNEL(kNarrowThreads)
-step_backward_narrow(const Backward<S> call, const int64_t step) {
-  using A = Computing<S>;
+step_backward_narrow(const Call call, const int64_t step) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   LSTM_EXT_SHARED_MEMORY(memory);
   auto* parts = reinterpret_cast<A*>(memory);  // [slice][row][unit]
   const int own = thread_index() / kNarrowSlices, slice = thread_index() % kNarrowSlices;
@@ -213,10 +215,11 @@ class WideBackward {
   A sums_[Tile::kThreadRows][4] = {};
 };
 
-template <class S>
+template <class Call>
 LSTM_EXT_KERNEL(kBackWarps* kWarp)
-step_backward_wide(const Backward<S> call, const int64_t step) {
-  using A = Computing<S>;
+step_backward_wide(const Call call, const int64_t step) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   using Tile = BackTile<A>;
   LSTM_EXT_SHARED_MEMORY(memory);
   auto* words = reinterpret_cast<A*>(memory);
@@ -234,8 +237,9 @@ step_backward_wide(const Backward<S> call, const int64_t step) {
 }
 
 // A warp: 16 rows by 16 units, as 2 fragments of 8.
+template <class Call>
 LSTM_EXT_KERNEL(kMatrixThreads)
-step_backward_matrix(const Backward<BFloat16> call, const int64_t step) {
+step_backward_matrix(const Call call, const int64_t step) {
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kTiles = 2;
   auto* d_tile = reinterpret_cast<uint16_t*>(memory);       // [row][j]

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cuda/cell.hpp"
+#include "cuda/steps_variants.hpp"
 
 namespace lstm_ext {
 namespace cuda {
@@ -45,10 +46,11 @@ struct Ahead {
 };
 
 // Gates, cell and h of one unit in one row, from its sums over k.
-template <class S>
-LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_t row, int64_t unit,
-                                    const Computing<S> (&sums)[kNumGates]) {
-  using A = Computing<S>;
+template <class Call>
+LSTM_EXT_DEVICE void finish_forward(const Call& call, int64_t step, int64_t row, int64_t unit,
+                                    const typename Call::A (&sums)[kNumGates]) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
   const int64_t at = (step * call.batch_size + row) * hidden;
@@ -58,11 +60,12 @@ LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_
   for (int gate = 0; gate < kNumGates; ++gate) {
     z[gate] = projected[gate * hidden] + read_or_zero(call.bias, gate * hidden + unit) + sums[gate];
   }
-  const CellGates<Number<A>> gates = activate_gates(gates_of(z));
+  const CellGates<Number<A>> gates = begin_cell(call, gates_of(z));
   const unsigned flags = flags_of(call, step, row);
   A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
-  CellState<Number<A>> next = cell_forward(gates, Number<A>{c_prev});
+  const StepCell<A> made = make_cell(call, gates, Number<A>{c_prev});
+  CellState<Number<A>> next = made.next;
   if (flags & kMasked) next = {{kept_h(call, step, row, unit)}, {c_prev}};
   call.c[state] = next.c.v;
   const A read_next = as_read(call, step + 1, row, unit, next.h.v);
@@ -72,17 +75,18 @@ LSTM_EXT_DEVICE void finish_forward(const Forward<S>& call, int64_t step, int64_
   if (call.h_factors) call.h[state] = h;
   if (!call.gates) return;
   S* kept = call.gates + kNumGates * at + unit;
-  kept[kInput * hidden] = narrow<S>(gates.input.v);
-  kept[kForget * hidden] = narrow<S>(gates.forget.v);
-  kept[kCandidate * hidden] = narrow<S>(gates.candidate.v);
-  kept[kOutput * hidden] = narrow<S>(gates.output.v);
+  kept[kInput * hidden] = narrow<S>(made.kept.input.v);
+  kept[kForget * hidden] = narrow<S>(made.kept.forget.v);
+  kept[kCandidate * hidden] = narrow<S>(made.kept.candidate.v);
+  kept[kOutput * hidden] = narrow<S>(made.kept.output.v);
   call.cells[at + unit] = next.c.v;
 }
 
-template <class S>
+template <class Call>
 LSTM_EXT_KERNEL(kNarrowThreads)
-step_forward_narrow(const Forward<S> call, const int64_t step) {
-  using A = Computing<S>;
+step_forward_narrow(const Call call, const int64_t step) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   LSTM_EXT_SHARED_MEMORY(memory);
   auto* parts = reinterpret_cast<A*>(memory);  // [slice][row][gate][unit]
   constexpr int kPart = kNarrowRows * kNumGates * kStepUnits;
@@ -126,10 +130,11 @@ step_forward_narrow(const Forward<S> call, const int64_t step) {
 }
 
 // A thread: 4 rows by the 4 gates of a unit.
-template <class S, int kRows>
+template <class Call, int kRows>
 LSTM_EXT_KERNEL(4 * kRows)
-step_forward_wide(const Forward<S> call, const int64_t step) {
-  using A = Computing<S>;
+step_forward_wide(const Call call, const int64_t step) {
+  using S = typename Call::Stored;
+  using A = typename Call::A;
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kThreads = 4 * kRows, kColumns = kNumGates * kStepUnits;
   constexpr int kRowStride = kRows + 4;  // threads that store eight k of a row use other banks
@@ -188,8 +193,9 @@ step_forward_wide(const Forward<S> call, const int64_t step) {
 
 // A warp: 16 rows by 8 units, as a fragment of 8 columns for each gate, so that a thread has all
 // gates of its units. Columns are ordered by gate.
+template <class Call>
 LSTM_EXT_KERNEL(kMatrixThreads)
-step_forward_matrix(const Forward<BFloat16> call, const int64_t step) {
+step_forward_matrix(const Call call, const int64_t step) {
   LSTM_EXT_SHARED_MEMORY(memory);
   constexpr int kColumns = kNumGates * kStepUnits;
   auto* h_tile = reinterpret_cast<uint16_t*>(memory);       // [row][k]

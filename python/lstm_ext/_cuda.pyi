@@ -9,6 +9,19 @@ class Plan:
     def scratch_bytes(self) -> int: ...
     def describe(self) -> dict[str, Any]: ...
 
+class Variant:
+    def __init__(
+        self,
+        recurrent: tuple[str, float, float],
+        candidate: tuple[str, float, float],
+        output: tuple[str, float, float],
+        clip: float,
+        cell_clip: float,
+        input_forget: bool,
+        zoneout: float,
+        cell_zoneout: float,
+    ) -> None: ...
+
 def plan(
     dtype: str,
     direction: str,
@@ -18,6 +31,7 @@ def plan(
     blocks: int = 0,
     rows: int = 0,
     device: dict[str, Any] | None = None,
+    variant: bool = False,
 ) -> Plan: ...
 def device_count() -> tuple[int, str]: ...
 def chip(device: int) -> dict[str, Any]: ...
@@ -31,12 +45,14 @@ def forward(
     c0: _DeviceArray | None,
     flags: _DeviceArray | None,
     h_factors: _DeviceArray | None,
+    variant: Variant | None,
     hidden: _DeviceArray,
     output: _DeviceArray | None,
     h: _DeviceArray,
     c: _DeviceArray,
     gates: _DeviceArray | None,
     cells: _DeviceArray | None,
+    activated: bool,
     scratch: _DeviceArray | None,
     stream: int,
     timeout_ns: int,
@@ -58,6 +74,7 @@ def backward(
     c0: _DeviceArray | None,
     flags: _DeviceArray | None,
     h_factors: _DeviceArray | None,
+    variant: Variant | None,
     carry: _DeviceArray | None,
     gates: _DeviceArray,
     cells: _DeviceArray,

@@ -60,26 +60,26 @@ cuda::Device facts_of(int device) {
 }
 
 // A device's number and all that a plan depends on.
-using Question =
-    std::tuple<int, cuda::Precision, cuda::Direction, int64_t, int64_t, cuda::Algorithm, int, int>;
+using Asked = std::tuple<int, cuda::Precision, cuda::Direction, int64_t, int64_t, bool,
+                         cuda::Algorithm, int, int>;
 
 // The answer of an earlier time, or else that of `make`: comparing all divisions takes longer than
 // a launch.
 template <class Make>
-cuda::Plan remembered(const Question& question, const Make& make) {
+cuda::Plan remembered(const Asked& asked, const Make& make) {
   constexpr std::size_t kMost = 1024;
   static std::mutex mutex;
-  static std::map<Question, cuda::Plan> known;
+  static std::map<Asked, cuda::Plan> known;
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = known.find(question);
+  const auto found = known.find(asked);
   if (found != known.end()) return found->second;
   if (known.size() >= kMost) known.clear();
-  return known.emplace(question, make()).first->second;
+  return known.emplace(asked, make()).first->second;
 }
 
 BoundPlan plan(const std::string& dtype, const std::string& direction, int64_t batch_size,
                int64_t units, const std::string& algorithm, int blocks, int rows,
-               const py::object& device) {
+               const py::object& device, bool variant) {
   if (batch_size < 0 || units < 1) throw py::value_error("units: expected at least 1");
   cuda::Device facts{};
   if (device.is_none()) {
@@ -89,16 +89,21 @@ BoundPlan plan(const std::string& dtype, const std::string& direction, int64_t b
     facts = {py::cast<int>(given["capability"]), py::cast<int>(given["processors"]),
              py::cast<int>(given["shared_bytes"]), py::cast<int>(given["largest_cluster"])};
   }
-  const cuda::Precision precision = precision_of(dtype);
-  const cuda::Direction way = direction_of(direction);
+  const cuda::Question question{precision_of(dtype), direction_of(direction), batch_size, units,
+                                variant};
   const cuda::Request request{algorithm_of(algorithm), blocks, rows};
-  const auto make = [&] {
-    return cuda::make_plan(precision, way, batch_size, units, facts, request);
-  };
-  if (!device.is_none()) return {precision, way, batch_size, units, make()};
-  const Question question{cuda::current_device(), precision, way, batch_size, units,
-                          request.algorithm,      blocks,    rows};
-  return {precision, way, batch_size, units, remembered(question, make)};
+  const auto make = [&] { return cuda::make_plan(question, facts, request); };
+  if (!device.is_none()) return {question, make()};
+  const Asked asked{cuda::current_device(),
+                    question.precision,
+                    question.direction,
+                    batch_size,
+                    units,
+                    variant,
+                    request.algorithm,
+                    blocks,
+                    rows};
+  return {question, remembered(asked, make)};
 }
 
 py::dict describe(const BoundPlan& bound) {
@@ -142,7 +147,7 @@ void add_cuda_device(py::module_& module) {
              "Choose; `device` is a dict like that of chip(), or None for the current one.",
              py::arg("dtype"), py::arg("direction"), py::arg("batch_size"), py::arg("units"),
              py::arg("algorithm") = "auto", py::arg("blocks") = 0, py::arg("rows") = 0,
-             py::arg("device") = py::none());
+             py::arg("device") = py::none(), py::arg("variant") = false);
   module.def(
       "device_count",
       [] {

@@ -3,6 +3,7 @@
 #include "bindings/cuda/arrays.hpp"
 #include "bindings/cuda/bindings.hpp"
 #include "bindings/cuda/plan.hpp"
+#include "bindings/cuda/variant.hpp"
 #include "cuda/product.hpp"
 #include "cuda/recurrence.hpp"
 #include "cuda/rows.hpp"
@@ -24,10 +25,10 @@ struct Sizes {
 template <class S>
 Sizes<S> sizes_of(const BoundPlan& plan, cuda::Direction direction, const py::object& gates,
                   const char* name) {
-  if (plan.direction != direction) refuse("plan", "one for this direction");
+  if (plan.question.direction != direction) refuse("plan", "one for this direction");
   const DeviceArray array = device_array(gates, name);
   if (array.shape.size() != 3) refuse(name, "3 dimensions");
-  return {plan.batch_size, array.shape[0], plan.hidden_size};
+  return {plan.question.batch_size, array.shape[0], plan.question.hidden_size};
 }
 
 cuda::Execution execution_of(const BoundPlan& plan, const py::object& scratch, uint64_t stream,
@@ -56,9 +57,21 @@ Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) 
   return {array.strides[0] / item, array.strides[1] / item};
 }
 
+cuda::Variant variant_of(const py::object& given) {
+  return {py::cast<const BoundVariant&>(given).options};
+}
+
+// A plan for the plain cell need not be right for another, nor one for that.
+void check_cell(const BoundPlan& plan, const py::object& variant) {
+  const bool is_given = !variant.is_none(), is_planned = plan.question.has_variant;
+  if (is_given && !is_planned) refuse("plan", "one for a variant of the cell");
+  if (!is_given && is_planned) refuse("variant", "one, for which the plan is");
+}
+
 struct ForwardArrays {
-  py::object projected, recurrent_kernel, bias, h0, c0, flags, h_factors, hidden, output, h, c,
-      gates, cells;
+  py::object projected, recurrent_kernel, bias, h0, c0, flags, h_factors, variant, hidden, output,
+      h, c, gates, cells;
+  bool activated;
 };
 
 template <class S>
@@ -88,13 +101,22 @@ void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& sc
   const bool is_plain = call.flags == nullptr && call.h_factors == nullptr;
   if (is_plain != (call.output == nullptr)) refuse("output", "it beside flags or h_factors only");
   const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
-  const py::gil_scoped_release release;
-  cuda::lstm_forward(call, execution);
+  check_cell(plan, a.variant);
+  const auto run = [&](const auto& whole) {
+    const py::gil_scoped_release release;
+    cuda::lstm_forward(whole, execution);
+  };
+  if (a.variant.is_none()) return run(call);
+  if constexpr (std::is_same_v<S, cuda::BFloat16>) {
+    refuse("variant", "None beside bfloat16");
+  } else {
+    run(cuda::VariantForward<S>{call, variant_of(a.variant), a.activated});
+  }
 }
 
 struct BackwardArrays {
-  py::object recurrent_kernel, c0, flags, h_factors, carry, gates, cells, d_output, d_h, d_c,
-      d_gates, d_h0, d_c0;
+  py::object recurrent_kernel, c0, flags, h_factors, variant, carry, gates, cells, d_output, d_h,
+      d_c, d_gates, d_h0, d_c0;
 };
 
 template <class S>
@@ -125,8 +147,17 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
   call.d_h0 = write<S>(a.d_h0, "d_h0", n.state());
   call.d_c0 = write<A>(a.d_c0, "d_c0", n.state());
   const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
-  const py::gil_scoped_release release;
-  cuda::lstm_backward(call, execution);
+  check_cell(plan, a.variant);
+  const auto run = [&](const auto& whole) {
+    const py::gil_scoped_release release;
+    cuda::lstm_backward(whole, execution);
+  };
+  if (a.variant.is_none()) return run(call);
+  if constexpr (std::is_same_v<S, cuda::BFloat16>) {
+    refuse("variant", "None beside bfloat16");
+  } else {
+    run(cuda::VariantBackward<S>{call, variant_of(a.variant)});
+  }
 }
 
 // A matrix product: `a` is (rows, depth), `b` (depth, columns).
@@ -179,21 +210,24 @@ void add_cuda_operator(py::module_& module) {
   module.def(
       "forward",
       [](const BoundPlan& plan, py::object projected, py::object recurrent_kernel, py::object bias,
-         py::object h0, py::object c0, py::object flags, py::object h_factors, py::object hidden,
-         py::object output, py::object h, py::object c, py::object gates, py::object cells,
-         const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
-        const ForwardArrays arrays{projected, recurrent_kernel, bias, h0, c0,    flags, h_factors,
-                                   hidden,    output,           h,    c,  gates, cells};
-        with_type(plan.precision, [&](auto type) {
+         py::object h0, py::object c0, py::object flags, py::object h_factors, py::object variant,
+         py::object hidden, py::object output, py::object h, py::object c, py::object gates,
+         py::object cells, bool activated, const py::object& scratch, uint64_t stream,
+         uint64_t timeout_ns) {
+        const ForwardArrays arrays{projected, recurrent_kernel, bias,   h0, c0, flags, h_factors,
+                                   variant,   hidden,           output, h,  c,  gates, cells,
+                                   activated};
+        with_type(plan.question.precision, [&](auto type) {
           forward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
       "Enqueue the steps: fills hidden, h and c, output beside flags, and gates and cells if a "
-      "backward pass follows.",
+      "backward pass follows. With a variant that pass wants gates that are not activated.",
       py::arg("plan"), py::arg("projected"), py::arg("recurrent_kernel"), py::arg("bias"),
-      py::arg("h0"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"), py::arg("hidden"),
-      py::arg("output"), py::arg("h"), py::arg("c"), py::arg("gates"), py::arg("cells"),
-      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
+      py::arg("h0"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"), py::arg("variant"),
+      py::arg("hidden"), py::arg("output"), py::arg("h"), py::arg("c"), py::arg("gates"),
+      py::arg("cells"), py::arg("activated"), py::arg("scratch"), py::arg("stream"),
+      py::arg("timeout_ns"));
   module.def(
       "multiply",
       [](const std::string& dtype, const py::object& a, const py::object& b, const py::object& out,
@@ -221,20 +255,22 @@ void add_cuda_operator(py::module_& module) {
   module.def(
       "backward",
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object flags,
-         py::object h_factors, py::object carry, py::object gates, py::object cells,
-         py::object d_output, py::object d_h, py::object d_c, py::object d_gates, py::object d_h0,
-         py::object d_c0, const py::object& scratch, uint64_t stream, uint64_t timeout_ns) {
-        const BackwardArrays arrays{recurrent_kernel, c0,  flags, h_factors, carry, gates, cells,
-                                    d_output,         d_h, d_c,   d_gates,   d_h0,  d_c0};
-        with_type(plan.precision, [&](auto type) {
+         py::object h_factors, py::object variant, py::object carry, py::object gates,
+         py::object cells, py::object d_output, py::object d_h, py::object d_c, py::object d_gates,
+         py::object d_h0, py::object d_c0, const py::object& scratch, uint64_t stream,
+         uint64_t timeout_ns) {
+        const BackwardArrays arrays{
+            recurrent_kernel, c0,  flags, h_factors, variant, carry, gates, cells,
+            d_output,         d_h, d_c,   d_gates,   d_h0,    d_c0};
+        with_type(plan.question.precision, [&](auto type) {
           backward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
       "Enqueue the steps back: fills d_gates (which may be gates), d_h0 and d_c0.", py::arg("plan"),
       py::arg("recurrent_kernel"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"),
-      py::arg("carry"), py::arg("gates"), py::arg("cells"), py::arg("d_output"), py::arg("d_h"),
-      py::arg("d_c"), py::arg("d_gates"), py::arg("d_h0"), py::arg("d_c0"), py::arg("scratch"),
-      py::arg("stream"), py::arg("timeout_ns"));
+      py::arg("variant"), py::arg("carry"), py::arg("gates"), py::arg("cells"), py::arg("d_output"),
+      py::arg("d_h"), py::arg("d_c"), py::arg("d_gates"), py::arg("d_h0"), py::arg("d_c0"),
+      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
 }
 
 }  // namespace bindings

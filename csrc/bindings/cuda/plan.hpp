@@ -9,9 +9,7 @@ namespace lstm_ext {
 namespace bindings {
 
 struct BoundPlan {
-  cuda::Precision precision;
-  cuda::Direction direction;
-  int64_t batch_size, hidden_size;
+  cuda::Question question;
   cuda::Plan plan;
 };
 

@@ -84,8 +84,9 @@ def backward(
     if call.slots is not None:
         carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
     call.native.backward(
-        plan, call.recurrent_kernel, call.c0, flags_of(call), call.h_factors, carry, gates, cells,
-        *upstream, d_z, d_h0_out, d_c0_out, call.scratch(plan), stream, TIMEOUT_NS,
+        plan, call.recurrent_kernel, call.c0, flags_of(call), call.h_factors, call.bound_variant,
+        carry, gates, cells, *upstream, d_z, d_h0_out, d_c0_out, call.scratch(plan), stream,
+        TIMEOUT_NS,
     )  # fmt: skip
     return d_h0, d_c0
 

@@ -11,6 +11,7 @@ from ..variants import Noise
 from .arrays import Kind, as_device_array, current, kind_of
 from .availability import require
 from .slots import Slots, as_slots
+from .variant import Variant, as_variant
 
 __all__ = ["TIMEOUT_NS", "Call", "checked_call", "raise_timeout"]
 
@@ -23,9 +24,7 @@ TIMEOUT_NS = 10_000_000_000
 _ALGORITHMS = ("cluster", "grid", "steps")
 
 # What functional.lstm takes and this does not.
-_MISSING = (
-    "peephole", "projection_kernel", "layer_norm", "cell", "return_gates",
-)  # fmt: skip
+_MISSING = ("peephole", "projection_kernel", "layer_norm", "return_gates")
 
 
 class Call(NamedTuple):
@@ -42,6 +41,7 @@ class Call(NamedTuple):
     slots: Slots | None
     x_factors: Any | None  # (1, B, I)
     h_factors: Any | None  # (B, H)
+    variant: Variant | None
     algorithm: str
     go_backwards: bool
     time_major: bool
@@ -58,6 +58,11 @@ class Call(NamedTuple):
         return int(self.x.shape[0])
 
     @property
+    def bound_variant(self) -> Any | None:
+        """What the kernels are told of the cell, None of the plain one."""
+        return None if self.variant is None else self.variant.bound
+
+    @property
     def units(self) -> int:
         """Units of the layer."""
         return int(self.recurrent_kernel.shape[0])
@@ -65,8 +70,9 @@ class Call(NamedTuple):
     def plan(self, direction: str) -> Any:
         """Return how the current device runs the call forward or backward."""
         return self.native.plan(
-            self.kind.dtype, direction, self.batch_size, self.units, self.algorithm
-        )
+            self.kind.dtype, direction, self.batch_size, self.units, self.algorithm,
+            variant=self.variant is not None,
+        )  # fmt: skip
 
     def scratch(self, plan: Any) -> Any | None:
         """Return the memory that a plan needs, if any."""
@@ -92,7 +98,7 @@ def checked_call(
     check_flags(*flags)
     go_backwards, time_major, return_sequences = flags
     which = {name: variants.pop(name, None) for name in ("lengths", "mask", "reset")}
-    noise = variants.pop("noise", None)
+    noise, cell = variants.pop("noise", None), variants.pop("cell", None)
     zero_output = variants.pop("zero_output_for_mask", False)
     check_flag(zero_output, "zero_output_for_mask")
     _check_variants(variants)
@@ -127,10 +133,11 @@ def checked_call(
         )
         if slots is not None and slots.reset_first is not None:
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
+    variant = as_variant(native, kind, cell, algorithm)
     x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
-        slots, x_factors, h_factors, algorithm or "auto", go_backwards, time_major,
+        slots, x_factors, h_factors, variant, algorithm or "auto", go_backwards, time_major,
         return_sequences,
     )  # fmt: skip
 

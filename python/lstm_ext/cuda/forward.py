@@ -70,8 +70,8 @@ def _projected(call: Call, keep: bool, stream: int) -> tuple[Any, Any]:
     return product[::-1] if call.go_backwards else product, rows
 
 
-def forward(call: Call, stream: int, *, keep: bool) -> Run:
-    """Run the steps; with `keep` for a backward pass, or to look at gates."""
+def forward(call: Call, stream: int, *, keep: bool, activated: bool = False) -> Run:
+    """Run the steps; with `keep` for a backward pass, with `activated` too to look at gates."""
     cupy, kind = call.kind.cupy, call.kind
     steps, batch, units = call.steps, call.batch_size, call.units
     projected, rows = _projected(call, keep, stream)
@@ -89,8 +89,8 @@ def forward(call: Call, stream: int, *, keep: bool) -> Run:
         h0 = None if h0 is None else h0 * call.h_factors
     call.native.forward(
         plan, projected, call.recurrent_kernel, call.bias, h0, call.c0, flags_of(call),
-        call.h_factors, hidden, output, h_out, c_out, gates, cells, call.scratch(plan), stream,
-        TIMEOUT_NS,
+        call.h_factors, call.bound_variant, hidden, output, h_out, c_out, gates, cells, activated,
+        call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     if call.return_sequences:
         returned = sequence if call.time_major else sequence.swapaxes(0, 1)

@@ -53,14 +53,15 @@ def lstm(
     return_sequences : bool
         Whether the output holds every step, or is h after the last.
     algorithm : "cluster", "grid" or "steps", optional
-        Force how the steps are run; by default the one that is expected to be fastest.
+        Force how the steps are run; by default the one that is expected to be fastest. Only "steps"
+        has float64 and other cells.
     return_gates : bool
         Whether to return the gates and cells of all steps as well.
     **options
-        `lengths`, `mask`, `reset`, `zero_output_for_mask` and `noise` (without zoneout, not in
-        bfloat16) as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits for
-        it, so lengths are not looked at: more than T count as T. The other arguments are not there
-        on the GPU yet.
+        `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell` and `noise`
+        as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits for it, so
+        lengths are not looked at: more than T count as T. The other arguments, and zoneout, are not
+        there on the GPU yet.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def lstm(
     )  # fmt: skip
     check_flag(return_gates, "return_gates")
     with current(call.kind) as stream:
-        run = forward(call, stream, keep=return_gates)
+        run = forward(call, stream, keep=return_gates, activated=return_gates)
         return (*run.outputs, gates_of(call, run)) if return_gates else run.outputs
 
 

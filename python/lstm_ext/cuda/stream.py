@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_numbers, put, to_host
+from ..variants import Cell
 from .operator import lstm
 
 __all__ = ["DeviceStream"]
@@ -31,13 +32,17 @@ class DeviceStream:
         they are copied.
     batch_size : int
         How many sequences, B.
+    cell : Cell, optional
+        As of `lstm`.
     """
 
     weights_dtype = None
 
-    def __init__(self, weights: Sequence[Array], batch_size: int = 1) -> None:
+    def __init__(
+        self, weights: Sequence[Array], batch_size: int = 1, cell: Cell | None = None
+    ) -> None:
         self._weights = tuple(w.copy() for w in weights)
-        self.batch_size = batch_size
+        self.batch_size, self._cell = batch_size, cell
         units, dtype = int(self._weights[1].shape[0]), self._weights[0].dtype
         self._h, self._c = (
             put(np.zeros((batch_size, units), dtype.name), "cuda") for _ in range(2)
@@ -67,7 +72,9 @@ class DeviceStream:
         h = self._h
         if out is not None and (tuple(out.shape) != h.shape or out.dtype != h.dtype):
             raise ValueError(f"out: got {_described(out)}, expected {h.dtype} of shape {h.shape}")
-        output, self._h, self._c = lstm(x[:, None], *self._weights, initial_state=(h, self._c))
+        output, self._h, self._c = lstm(
+            x[:, None], *self._weights, initial_state=(h, self._c), cell=self._cell
+        )
         if out is None:
             return output[:, 0]
         out[...] = output[:, 0]
@@ -109,17 +116,19 @@ class DeviceStream:
         return self._with_state(self.state)
 
     def _with_state(self, state: State) -> DeviceStream:
-        stream = DeviceStream(self._weights, self.batch_size)
+        stream = DeviceStream(self._weights, self.batch_size, self._cell)
         stream._h, stream._c = state
         return stream
 
     def __reduce__(self) -> tuple[Any, ...]:
         weights = [to_host(w) for w in self._weights]
-        return _restore, (weights, self.batch_size, tuple(map(to_host, self.state)))
+        return _restore, (weights, self.batch_size, self._cell, tuple(map(to_host, self.state)))
 
 
-def _restore(weights: Sequence[NDArray[Any]], batch_size: int, state: State) -> DeviceStream:
-    stream = DeviceStream([put(w, "cuda") for w in weights], batch_size)
+def _restore(
+    weights: Sequence[NDArray[Any]], batch_size: int, cell: Cell | None, state: State
+) -> DeviceStream:
+    stream = DeviceStream([put(w, "cuda") for w in weights], batch_size, cell)
     stream.state = (put(state[0], "cuda"), put(state[1], "cuda"))
     return stream
 

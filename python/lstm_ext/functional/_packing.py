@@ -15,7 +15,9 @@ from .._arguments import as_float_array, as_rate, as_weights_dtype, with_unit_co
 from .._cpu import CellOptions, PackedWeights, WeightsSource
 from ..variants import ActivationSpec, Cell, LayerNorm
 
-__all__ = ["PackedWeights", "as_packed", "pack", "repacker", "resolve_activation"]
+__all__ = [
+    "PackedWeights", "as_packed", "cell_arguments", "pack", "repacker", "resolve_activation",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -246,14 +248,17 @@ def _norm(
 
 
 def _cell_options(cell: Cell) -> CellOptions:
-    if cell is _PLAIN:
-        return _PLAIN_OPTIONS
+    return _PLAIN_OPTIONS if cell is _PLAIN else CellOptions(*cell_arguments(cell))
+
+
+def cell_arguments(cell: Cell) -> tuple[Any, ...]:
+    """Return a cell as the kernels' options take it; raises what `pack` does."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell: got {type(cell).__name__}, expected a Cell")
     output = cell.activation if cell.output_activation is None else cell.output_activation
     if not isinstance(cell.input_forget, (bool, np.bool_)):
         raise TypeError(f"cell.input_forget: got {cell.input_forget!r}, expected True or False")
-    return CellOptions(
+    return (
         resolve_activation(cell.recurrent_activation, "cell.recurrent_activation"),
         resolve_activation(cell.activation, "cell.activation"),
         resolve_activation(output, "cell.output_activation"),
@@ -315,16 +320,7 @@ def _bound(value: float | None, name: str) -> float:
     return float(value)
 
 
-_PLAIN_OPTIONS = CellOptions(
-    ("sigmoid", 1.0, 1.0),
-    ("scaled_tanh", 1.0, 1.0),
-    ("scaled_tanh", 1.0, 1.0),
-    0.0,
-    0.0,
-    False,
-    0.0,
-    0.0,
-)
+_PLAIN_OPTIONS = CellOptions(*cell_arguments(_PLAIN))
 
 
 def as_packed(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import cuda
 from .._arrays import namespace, put
-from ..variants import Cell, Gates, Noise
+from ..variants import Gates, Noise
 from .base import Layer
 from .lstm_noise import Sizes
 from .lstm_run import Backward, Call, Called, Results
@@ -20,11 +20,9 @@ __all__ = ["OnDevice"]
 
 Array = NDArray[Any]  # here of CuPy
 
-_PLAIN = Cell()
-
 
 class OnDevice(Called, Layer):
-    """Calls of an LSTM layer through `lstm_ext.cuda`, whose operator has no variants yet."""
+    """Calls of an LSTM layer through `lstm_ext.cuda`, whose operator has not all variants yet."""
 
     peepholes: bool
     proj_size: int | None
@@ -41,21 +39,19 @@ class OnDevice(Called, Layer):
         super().check_on(device)
         if device == "cpu":
             return
-        own = {
-            **{name: getattr(self.cell, name) for name in Cell._fields},
+        missing = {
+            "zoneout": self.cell.zoneout,
+            "cell_zoneout": self.cell.cell_zoneout,
             "peepholes": self.peepholes,
             "proj_size": self.proj_size,
             "layer_norm": self.layer_norm,
             "weights_dtype": self._weights_dtype,
         }
-        if own["output_activation"] == own["activation"]:
-            own["output_activation"] = None
-        for name, value in own.items():
-            plain = getattr(_PLAIN, name, None)
-            if value != plain and value:
+        for name, value in missing.items():
+            if value:
                 raise NotImplementedError(
-                    f"{name}: got {value!r} in {self.name}, expected {plain!r} on the device "
-                    f"{device!r}, which does not have it yet"
+                    f"{name}: got {value!r} in {self.name}, which the device {device!r} does not "
+                    "have yet"
                 )
 
     def _move(self, device: str) -> None:
@@ -79,7 +75,7 @@ class OnDevice(Called, Layer):
         output = call.x
         for index in range(count):
             plain, _ = operands(self._weights, index)
-            options = call.options(index, count)
+            options = call.options(index, count) | {"cell": self.cell}
             if options["initial_state"] is not None:
                 xp = namespace(output)
                 options["initial_state"] = tuple(

@@ -13,6 +13,7 @@ namespace py = pybind11;
 PYBIND11_MODULE(_cuda, module) {
   lstm_ext::bindings::add_cuda_device(module);
   lstm_ext::bindings::add_cuda_operator(module);
+  lstm_ext::bindings::add_cuda_variant(module);
   module.def(
       "emulate",
       [](const std::string& order, unsigned seed, int drop_store) {

@@ -15,6 +15,7 @@
 
 #define LSTM_EXT_KERNEL(threads) inline void
 #define LSTM_EXT_DEVICE inline
+#define LSTM_EXT_APART inline
 #define LSTM_EXT_SHARED_MEMORY(name) unsigned char* const name = emulation::current().block->shared
 
 namespace lstm_ext {
@@ -47,6 +48,8 @@ LSTM_EXT_DEVICE float fused(float a, float b, float c) { return std::fma(a, b, c
 LSTM_EXT_DEVICE double fused(double a, double b, double c) { return std::fma(a, b, c); }
 LSTM_EXT_DEVICE double exponential(double x) { return std::exp(x); }
 LSTM_EXT_DEVICE double hyperbolic_tangent(double x) { return std::tanh(x); }
+LSTM_EXT_DEVICE double logarithm_of_one_plus(double x) { return std::log1p(x); }
+LSTM_EXT_DEVICE double complementary_error(double x) { return std::erfc(x); }
 LSTM_EXT_DEVICE float exponential2(float x) { return std::exp2(x); }
 LSTM_EXT_DEVICE float reciprocal(float x) { return 1.0f / x; }
 LSTM_EXT_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) {

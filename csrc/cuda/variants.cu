@@ -1,0 +1,13 @@
+// A launch a step, for every other cell.
+#include "cuda/steps_launch.hpp"
+
+namespace lstm_ext {
+namespace cuda {
+
+template void forward_in_steps(const VariantForward<float>&, const Execution&);
+template void forward_in_steps(const VariantForward<double>&, const Execution&);
+template void backward_in_steps(const VariantBackward<float>&, const Execution&);
+template void backward_in_steps(const VariantBackward<double>&, const Execution&);
+
+}  // namespace cuda
+}  // namespace lstm_ext

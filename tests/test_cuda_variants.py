@@ -1,0 +1,226 @@
+"""lstm_ext.cuda with variants of the cell, forward and backward, on the emulator."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_support import BFloat16Array, Split, emulating, emulation, to_device
+from cuda_variants_support import NAMES, SLOTS, OnDevice, assert_as_accurate_as_numpy
+from lstm_ext import cuda, reference
+from lstm_ext.variants import Cell
+from operator_support import Accuracy, Case, options_astype
+from support import assert_same_bits
+from variants_support import ACTIVATIONS, arguments, astype, run_variant
+
+# B, T, I, H: every kernel of both directions, with units and rows that are no multiple of a tile.
+SIZES = [(2, 3, 4, 1, 0), (5, 4, 6, 17, 0), (14, 3, 5, 9, 0), (19, 2, 3, 18, 0), (35, 2, 2, 20, 0)]
+FEW = [(5, 4, 6, 17, 0), (19, 3, 5, 9, 0)]
+DEVICE = OnDevice(to_device, lambda a: np.array(np.asarray(a)))
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with emulating(emulation(), Split("auto"), monkeypatch):
+        yield emulation()
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_every_variant(variant: str, checked_dtype: Any, emulated: Any) -> None:
+    assert_as_accurate_as_numpy(
+        DEVICE,
+        (Case.of(variant, size, checked_dtype, seed=s) for size in SIZES for s in range(2)),
+    )
+
+
+@pytest.mark.parametrize("slots", SLOTS, ids=" ".join)
+@pytest.mark.parametrize("variant", NAMES)
+def test_masks_and_resets(variant: str, slots: tuple[str, ...], emulated: Any) -> None:
+    assert_as_accurate_as_numpy(
+        DEVICE,
+        (
+            Case.of(variant, size, np.float32, slots=slots, noise=("x", "h")[: s % 3], seed=s)
+            for size in FEW
+            for s in range(3)
+        ),
+    )
+
+
+@pytest.mark.parametrize("place", ["activation", "recurrent_activation", "output_activation"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_every_activation(activation: Any, place: str, checked_dtype: Any, emulated: Any) -> None:
+    cell = Cell()._replace(**{"output_activation": "tanh", place: activation})
+    sizes = [(19, 2, 4, 9, 0), (6, 3, 5, 17, 0)]
+    assert_as_accurate_as_numpy(
+        DEVICE,
+        (Case(size, checked_dtype, cell, scale=0.7, seed=s) for size in sizes for s in range(4)),
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_every_activation_far_out(activation: Any, dtype: Any, emulated: Any) -> None:
+    """c is half the activation of x, which has every magnitude and what is not finite."""
+    sizes = [0, 1e-30, 1e-9, 0.05, 0.3, 1.4, 2.9, 9, 30, 80, 1e3, 1e30, np.inf, np.nan]
+    x = np.array([*sizes, *np.negative(sizes)], dtype)[:, None, None]
+    kernel = np.array([[0, 0, 1, 0]], dtype)
+    upstream = (np.zeros_like(x), *np.zeros((2, len(x), 1), dtype))
+    upstream[2][:] = 1
+    found = []
+    with np.errstate(all="ignore"):
+        for module in (DEVICE, reference):
+            (_, _, c), backward = module.lstm_vjp(x, kernel, kernel * 0, cell=Cell(activation))
+            found.append((c, backward(*upstream).x))
+    eps = float(np.finfo(dtype).eps)
+    for actual, expected in zip(*found, strict=True):
+        # To half the digits of each value, or of the smallest x between which functions bend.
+        np.testing.assert_allclose(actual, expected, rtol=eps**0.5, atol=eps)
+
+
+@pytest.mark.parametrize("gate", range(4))
+@pytest.mark.parametrize("cell", [Cell(clip=0.8), Cell(cell_clip=0.5), *map(Cell, ACTIVATIONS)])
+def test_what_is_not_a_number_passes(cell: Cell, gate: int, emulated: Any) -> None:
+    """From z of one gate of a unit, where nothing else is NaN."""
+    if cell.recurrent_activation == "sigmoid" and cell.clip is None and cell.cell_clip is None:
+        cell = cell._replace(recurrent_activation=cell.activation)
+    arrays, _ = Case.of("plain", FEW[0], np.float32).draw()
+    units = arrays["h0"].shape[1]
+    arrays["bias"][gate * units] = np.nan
+    with np.errstate(invalid="ignore"):
+        found, expected = (
+            module.lstm(*arguments(arrays)[0], cell=cell) for module in (DEVICE, reference)
+        )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+
+
+@pytest.mark.parametrize("slots", [(), ("mask", "reset", "go_backwards")], ids=["", "masked"])
+@pytest.mark.parametrize("variant", NAMES)
+def test_gates(variant: str, slots: tuple[str, ...], emulated: Any) -> None:
+    accuracy = Accuracy()
+    for size in FEW:
+        arrays, options = Case.of(variant, size, np.float32, slots=slots).draw()
+        positional, named = arguments(arrays)
+        *results, gates = DEVICE.lstm(*positional, return_gates=True, **named, **options)
+        assert_same_bits(results, DEVICE.lstm(*positional, **named, **options))
+        plain, exact = (
+            reference.lstm(
+                *arguments(astype(arrays, kind))[0], return_gates=True,
+                **arguments(astype(arrays, kind))[1], **options_astype(options, kind),
+            )[3]
+            for kind in (np.float32, np.float64)
+        )  # fmt: skip
+        accuracy.add(gates._asdict(), plain._asdict(), exact._asdict(), str(size))
+    accuracy.finish()
+
+
+@pytest.mark.parametrize("given", list(itertools.product([False, True], repeat=4)), ids=str)
+def test_options(given: tuple[bool, ...], emulated: Any) -> None:
+    """Each option is held to the plain call that it stands for, which others here check."""
+    bias, state, time_major, return_sequences = given
+    arrays, options = Case.of(NAMES[-1], (5, 4, 6, 17, 0), np.float32).draw()
+    if not bias:
+        arrays["bias"] = np.zeros_like(arrays["bias"])
+    if not state:
+        arrays |= {name: np.zeros_like(arrays[name]) for name in ("h0", "c0")}
+    if not return_sequences:
+        arrays["d_output"][:, :-1] = 0
+    expected = run_variant(DEVICE, arrays, **options)
+    flags: dict[str, Any] = {"time_major": time_major, "return_sequences": return_sequences}
+    if time_major:
+        arrays["x"] = arrays["x"].swapaxes(0, 1).copy()
+        expected["gradient_x"] = expected["gradient_x"].swapaxes(0, 1)
+    if not return_sequences:
+        arrays["d_output"] = arrays["d_output"][:, -1].copy()
+        expected["output"] = expected["output"][:, -1]
+    elif time_major:
+        arrays["d_output"] = arrays["d_output"].swapaxes(0, 1).copy()
+        expected["output"] = expected["output"].swapaxes(0, 1)
+    if not bias:
+        del arrays["bias"], expected["gradient_bias"]
+    if not state:
+        del arrays["h0"], arrays["c0"]
+    actual = run_variant(DEVICE, arrays, **flags, **options)
+    assert actual.keys() == expected.keys()
+    assert_same_bits(actual.values(), expected.values())
+
+
+@pytest.mark.parametrize("variant", NAMES)
+def test_the_same_bits_in_any_order_of_threads(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays, options = Case.of(variant, (67, 2, 2, 35, 0), np.float32, slots=("mask",)).draw()
+    found = []
+    for order, seed in (("forward", 0), ("reverse", 0), ("random", 1), ("random", 2)):
+        with emulating(emulation(), Split("steps", order=order, seed=seed), monkeypatch):
+            found.append(run_variant(DEVICE, arrays, **options))
+    for other in found[1:]:
+        assert_same_bits(other.values(), found[0].values())
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(0, 3), (2, 0)])
+def test_nothing_to_do(batch: int, steps: int, emulated: Any) -> None:
+    arrays, options = Case.of(NAMES[-1], (batch, steps, 3, 4, 0), np.float32).draw()
+    found = run_variant(DEVICE, arrays, **options)
+    assert found["output"].shape == (batch, steps, 4)
+    assert_same_bits([found["h"], found["c"]], [arrays["h0"], arrays["c0"]])
+    assert not found["gradient_kernel"].any()
+    assert_same_bits([found["gradient_c0"]], [arrays["d_c"]])
+
+
+def test_consumed(emulated: Any) -> None:
+    arrays, options = Case.of("activations", FEW[0], np.float32).draw()
+    positional, _ = arguments(arrays)
+    _, backward = cuda.lstm_vjp(*map(DEVICE.there, positional), **options)
+    d_output = DEVICE.there(arrays["d_output"])
+    kept, consumed = (DEVICE.here(backward(d_output, consume=consume)) for consume in (False, True))
+    assert_same_bits([a for a in consumed if a is not None], [a for a in kept if a is not None])
+
+
+def test_a_cell_that_is_the_plain_one(emulated: Any) -> None:
+    """By other names: it takes the way of the plain one, with its bits."""
+    arrays, _ = Case.of("plain", FEW[0], np.float32).draw()
+    spelled = Cell(("scaled_tanh", 1.0), "sigmoid", "tanh")
+    found, plain = (
+        run_variant(DEVICE, arrays, cell=cell, algorithm="cluster") for cell in (spelled, None)
+    )
+    assert_same_bits(found.values(), plain.values())
+
+
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"cell": Cell(clip=1.0), "algorithm": "cluster"},
+        ValueError,
+        r"algorithm: got 'cluster' beside cell.clip, expected 'steps' or None",
+    ),
+    (
+        {"cell": Cell("relu"), "algorithm": "grid"},
+        ValueError,
+        r"algorithm: got 'grid' beside cell.activation, expected 'steps' or None",
+    ),
+    ({"cell": Cell(clip=-1.0)}, ValueError, r"cell.clip: got -1.0, expected a positive finite"),
+    ({"cell": Cell("sine")}, ValueError, r"cell.activation: got 'sine', expected one of affine"),
+    ({"cell": "lstm"}, TypeError, r"cell: got str, expected a Cell"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), WRONG)
+def test_wrong_arguments(
+    options: dict[str, Any], error: type[Exception], message: str, emulated: Any
+) -> None:
+    arrays, _ = Case.of("plain", FEW[0], np.float32).draw()
+    launches = emulated.launches()
+    for function in (cuda.lstm, cuda.lstm_vjp):
+        with pytest.raises(error, match=message):
+            function(*map(DEVICE.there, arguments(arrays)[0]), **options)
+    assert emulated.launches() == launches
+
+
+def test_bfloat16_is_refused(emulated: Any) -> None:
+    arrays, _ = Case.of("plain", FEW[0], np.float32).draw()
+    small = [BFloat16Array(a) for a in arguments(arrays)[0]]
+    with pytest.raises(NotImplementedError, match=r"cell.clip: got it beside bfloat16, expected"):
+        cuda.lstm(*small, cell=Cell(clip=1.0))
