@@ -13,7 +13,10 @@ from operator_support import Accuracy, Case, drawn
 from variants_support import run_variant
 
 # Those of variants_support.VARIANTS that a device has.
-NAMES = ["clip", "cell_clip", "input_forget", "activations"]
+NAMES = [
+    "clip", "cell_clip", "input_forget", "activations", "peephole", "peephole, clip",
+    "peephole, clip, input_forget",
+]  # fmt: skip
 # What the slots of a call can have.
 SLOTS = [
     ("mask",),

@@ -282,7 +282,15 @@ def make_variants(dtype: str = "float32") -> Sequential:
         [
             Input((T, I)),
             Bidirectional(inner),
-            LSTM(H, input_forget=True, cell_clip=0.8, seed=2, dtype=dtype, dropout=0.2),
+            LSTM(
+                H,
+                input_forget=True,
+                cell_clip=0.8,
+                peepholes=True,
+                seed=2,
+                dtype=dtype,
+                dropout=0.2,
+            ),
             Dense(1, seed=5, dtype=dtype),
         ]
     )

@@ -76,7 +76,7 @@ def run_on_gpu(problem: Problem, dtype: str, **options: Any) -> tuple[Any, ...]:
     upstream = put(problem.d_output, dtype), put(problem.d_h, dtype), put_wide(problem.d_c)
     gradients = backward(*upstream)
     cuda.synchronize()
-    return tuple(map(get, (*results, *gradients)))
+    return tuple(map(get, (*results, *gradients[:6])))
 
 
 def as_tensor(array: Any) -> Any:
@@ -138,7 +138,7 @@ def test_masks_resets_and_noise(
     gradients = back(*(put(a, "float32") for a in upstream))
     cuda.synchronize()
     wanted = (*expected, *expected_back(*upstream)[:6])
-    for index, (a, b) in enumerate(zip((*found, *gradients), wanted, strict=True)):
+    for index, (a, b) in enumerate(zip((*found, *gradients[:6]), wanted, strict=True)):
         assert_no_slip(get(a), b, str(index))
 
 

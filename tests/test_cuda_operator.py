@@ -93,7 +93,7 @@ def test_parts_of_the_upstream_gradients(
         d_output = np.zeros_like(d_output)
         d_output[:, -1] = given
     gradients = backward(*(None if g is None else to_device(g) for g in (given, d_h, d_c)))
-    compare(gradients, expected_backward(d_output, d_h, d_c)[:6])
+    compare(gradients[:6], expected_backward(d_output, d_h, d_c)[:6])
 
 
 def test_gradients_that_are_not_needed(emulated: Any) -> None:
@@ -121,7 +121,7 @@ def test_nothing_to_do(batch: int, steps: int, algorithm: str) -> None:
     compare(results[1:], problem.initial_state)
     gradients = backward(*map(to_device, problem.upstream))
     assert not np.any(gradients.kernel) and not np.any(gradients.bias)
-    compare(gradients[-2:], (problem.d_h, problem.d_c))
+    compare(gradients[4:6], (problem.d_h, problem.d_c))
 
 
 def test_strides(emulated: Any) -> None:
@@ -132,9 +132,9 @@ def test_strides(emulated: Any) -> None:
     results, backward = cuda.lstm_vjp(x, *map(to_device, problem.weights))
     compare(results, expected)
     d_output = to_device(problem.d_output.transpose(2, 1, 0)).transpose(2, 1, 0)
-    compare(backward(d_output), expected_backward(problem.d_output)[:6])
+    compare(backward(d_output)[:6], expected_backward(problem.d_output)[:6])
     doubled = to_device(np.repeat(problem.d_output, 2, axis=1))[:, ::2]
-    compare(backward(doubled), expected_backward(problem.d_output)[:6])
+    compare(backward(doubled)[:6], expected_backward(problem.d_output)[:6])
 
 
 def test_arrays_of_cupy_with_bfloat16(emulated: Any) -> None:
@@ -200,7 +200,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("algorithm", lambda: "fast", ValueError, "algorithm: got 'fast', expected one of cluster"),
     ("go_backwards", lambda: 1, TypeError, "go_backwards: got 1, expected True or False"),
     ("lengths", lambda: [1, 2, 3], TypeError, "lengths: got list, expected an array on a CUDA"),
-    ("peephole", lambda: zeros(3 * H), NotImplementedError, "peephole: got a value, but the CUDA"),
+    ("layer_norm", lambda: zeros(3 * H), NotImplementedError, "layer_norm: got a value, but the"),
     ("isa", lambda: "avx2", TypeError, "unexpected keyword argument 'isa'"),
 ]
 

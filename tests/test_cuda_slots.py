@@ -114,7 +114,7 @@ def test_the_reference_agrees(
         d_output[:, -1] = problem.d_output[:, -1]
     upstream = d_output if return_sequences else d_output[:, -1].copy()
     gradients = backward(*map(to_device, (upstream, problem.d_h, problem.d_c)))
-    compare(gradients, expected_backward(d_output, problem.d_h, problem.d_c)[:6])
+    compare(gradients[:6], expected_backward(d_output, problem.d_h, problem.d_c)[:6])
 
 
 @pytest.mark.parametrize("given", ["lengths", "mask+reset", "noise both"])
@@ -140,7 +140,7 @@ def test_what_is_masked_is_not_looked_at(algorithm: str) -> None:
             *map(to_device, (inputs, *problem.weights)), mask=to_device(MASK)
         )
         gradients = backward(to_device(problem.d_output))
-        results.append([*found, *gradients])
+        results.append([*found, *gradients[:6]])
     for a, b in zip(*results, strict=True):
         assert np.isfinite(b).all()
         assert np.array_equal(a, b)
@@ -165,7 +165,8 @@ def test_nothing_masked_gives_the_bits_of_no_mask(algorithm: str) -> None:
     plain, plain_back = cuda.lstm_vjp(*device)
     found, back = cuda.lstm_vjp(*device, mask=everything, reset=to_device(np.zeros((B, T), bool)))
     d_output = to_device(problem.d_output)
-    for a, b in zip((*plain, *plain_back(d_output)), (*found, *back(d_output)), strict=True):
+    gradients = plain_back(d_output)[:6], back(d_output)[:6]
+    for a, b in zip((*plain, *gradients[0]), (*found, *gradients[1]), strict=True):
         assert np.array_equal(a, b)
 
 

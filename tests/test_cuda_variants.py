@@ -14,11 +14,14 @@ from cuda_variants_support import NAMES, SLOTS, OnDevice, assert_as_accurate_as_
 from lstm_ext import cuda, reference
 from lstm_ext.variants import Cell
 from operator_support import Accuracy, Case, options_astype
-from support import assert_same_bits
+from support import assert_no_slip, assert_same_bits
 from variants_support import ACTIVATIONS, arguments, astype, run_variant
 
 # B, T, I, H: every kernel of both directions, with units and rows that are no multiple of a tile.
-SIZES = [(2, 3, 4, 1, 0), (5, 4, 6, 17, 0), (14, 3, 5, 9, 0), (19, 2, 3, 18, 0), (35, 2, 2, 20, 0)]
+SIZES = [
+    (2, 3, 4, 1, 0), (5, 4, 6, 17, 0), (14, 3, 5, 9, 0), (19, 2, 3, 18, 0), (35, 2, 2, 20, 0),
+    (3, 7, 2, 37, 0),
+]  # fmt: skip
 FEW = [(5, 4, 6, 17, 0), (19, 3, 5, 9, 0)]
 DEVICE = OnDevice(to_device, lambda a: np.array(np.asarray(a)))
 
@@ -167,8 +170,24 @@ def test_nothing_to_do(batch: int, steps: int, emulated: Any) -> None:
     found = run_variant(DEVICE, arrays, **options)
     assert found["output"].shape == (batch, steps, 4)
     assert_same_bits([found["h"], found["c"]], [arrays["h0"], arrays["c0"]])
-    assert not found["gradient_kernel"].any()
+    assert not found["gradient_kernel"].any() and not found["gradient_peephole"].any()
     assert_same_bits([found["gradient_c0"]], [arrays["d_c"]])
+
+
+def test_what_is_masked_is_not_looked_at(emulated: Any) -> None:
+    """Not even a cell that is NaN, if a reset ends it before a step."""
+    arrays, options = Case.of("peephole", FEW[0], np.float32).draw()
+    shape = arrays["x"].shape[:2]
+    mask, reset = np.ones(shape, bool), np.zeros(shape, bool)
+    mask[1, :2], reset[1, 2] = False, True
+    arrays["c0"][1] = np.nan
+    expected, found = (
+        run_variant(module, arrays, mask=mask, reset=reset, **options)
+        for module in (reference, DEVICE)
+    )
+    for name, array in found.items():
+        assert np.isfinite(array).all()
+        assert_no_slip(array, expected[name], name)
 
 
 def test_consumed(emulated: Any) -> None:
@@ -200,6 +219,21 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
         {"cell": Cell("relu"), "algorithm": "grid"},
         ValueError,
         r"algorithm: got 'grid' beside cell.activation, expected 'steps' or None",
+    ),
+    (
+        {"peephole": DEVICE.there(np.zeros(51, np.float32)), "algorithm": "grid"},
+        ValueError,
+        r"algorithm: got 'grid' beside peephole, expected 'steps' or None",
+    ),
+    (
+        {"peephole": DEVICE.there(np.zeros(17, np.float32))},
+        ValueError,
+        r"peephole: got shape \(17,\), expected \(51,\)",
+    ),
+    (
+        {"peephole": np.zeros(51, np.float32)},
+        TypeError,
+        "peephole: got a NumPy array, expected one",
     ),
     ({"cell": Cell(clip=-1.0)}, ValueError, r"cell.clip: got -1.0, expected a positive finite"),
     ({"cell": Cell("sine")}, ValueError, r"cell.activation: got 'sine', expected one of affine"),

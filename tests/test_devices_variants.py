@@ -29,6 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "output_activation": {"output_activation": "softsign"},
     "clips": {"clip": 0.8, "cell_clip": 0.5},
     "input_forget": {"input_forget": True},
+    "peepholes": {"peepholes": True},
+    "peepholes, clip": {"peepholes": True, "clip": 0.8, "use_bias": False},
 }
 SLOTS: dict[str, dict[str, Array]] = {
     "": {},

@@ -197,15 +197,15 @@ LSTM_EXT_DEVICE CellGates<Number<A>> begin_cell(const Forward<S>&, const CellGat
   return activate_gates(z);
 }
 template <class S, class A>
-LSTM_EXT_DEVICE StepCell<A> make_cell(const Forward<S>&, const CellGates<Number<A>>& gates,
-                                      Number<A> c_prev) {
+LSTM_EXT_DEVICE StepCell<A> make_cell(const Forward<S>&, int64_t, int64_t, int64_t,
+                                      const CellGates<Number<A>>& gates, Number<A> c_prev) {
   return {gates, cell_forward(gates, c_prev)};
 }
 template <class S, class A>
-LSTM_EXT_DEVICE CellGradient<Number<A>> undo_cell(const Backward<S>&,
-                                                  const CellGates<Number<A>>& kept, Number<A> c,
+LSTM_EXT_DEVICE CellGradient<Number<A>> undo_cell(const Backward<S>&, int64_t, int64_t, int64_t,
+                                                  const CellGates<Number<A>>& gates, Number<A> c,
                                                   Number<A> c_prev, Number<A> d_h, Number<A> d_c) {
-  return cell_backward(kept, c, c_prev, d_h, d_c, Number<A>{1});
+  return cell_backward(gates, c, c_prev, d_h, d_c, Number<A>{1});
 }
 
 }  // namespace cuda

@@ -24,6 +24,25 @@ constexpr bool kMayPersist =
     std::is_same_v<Call, Forward<float>> || std::is_same_v<Call, Forward<BFloat16>> ||
     std::is_same_v<Call, Backward<float>> || std::is_same_v<Call, Backward<BFloat16>>;
 
+template <class Call>
+constexpr bool kHasVariant = std::is_base_of_v<VariantBackward<typename Call::Stored>, Call>;
+
+template <class Call>
+void undo_steps(const Call& call, const Execution& execution) {
+  const int64_t state = call.batch_size * call.hidden_size;
+  if (state == 0) return;
+  if (call.seq_len == 0) {
+    copy_or_zero(call.d_h0, call.d_h, state, execution.stream);
+    return copy_or_zero(call.d_c0, call.d_c, state, execution.stream);
+  }
+  if constexpr (kMayPersist<Call>) {
+    if (execution.plan.algorithm == Algorithm::kCluster)
+      return backward_in_clusters(call, execution);
+    if (execution.plan.algorithm == Algorithm::kGrid) return backward_in_grid(call, execution);
+  }
+  backward_in_steps(call, execution);
+}
+
 }  // namespace
 
 // The persistent kernels read h0 and write the last h themselves.
@@ -53,18 +72,10 @@ void lstm_forward(const Call& call, const Execution& execution) {
 
 template <class Call>
 void lstm_backward(const Call& call, const Execution& execution) {
-  const int64_t state = call.batch_size * call.hidden_size;
-  if (state == 0) return;
-  if (call.seq_len == 0) {
-    copy_or_zero(call.d_h0, call.d_h, state, execution.stream);
-    return copy_or_zero(call.d_c0, call.d_c, state, execution.stream);
+  undo_steps(call, execution);
+  if constexpr (kHasVariant<Call>) {
+    if (call.d_peephole) sum_peepholes(call, execution);
   }
-  if constexpr (kMayPersist<Call>) {
-    if (execution.plan.algorithm == Algorithm::kCluster)
-      return backward_in_clusters(call, execution);
-    if (execution.plan.algorithm == Algorithm::kGrid) return backward_in_grid(call, execution);
-  }
-  backward_in_steps(call, execution);
 }
 
 template void lstm_forward(const Forward<float>&, const Execution&);

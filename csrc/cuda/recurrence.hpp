@@ -37,8 +37,10 @@ template <class S>
 using Computing = typename Computed<S>::Type;
 
 // What may differ from the plain cell; the equations stand in lstm_variants.hpp.
+template <class S>
 struct Variant {
   CellOptions options;
+  const S* peephole;  // (3H): i, f, o; or null
 };
 
 // What is particular about a slot, a step of one row; several at once.
@@ -96,12 +98,13 @@ struct Backward {
 // `activated` what is looked at, which is no use to a backward pass.
 template <class S>
 struct VariantForward : Forward<S> {
-  Variant variant;
+  Variant<S> variant;
   bool activated;
 };
 template <class S>
 struct VariantBackward : Backward<S> {
-  Variant variant;
+  Variant<S> variant;
+  S* d_peephole;  // (3H); null without peepholes
 };
 
 // What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and
@@ -121,6 +124,10 @@ template <class Call>
 void lstm_forward(const Call& call, const Execution& execution);
 template <class Call>
 void lstm_backward(const Call& call, const Execution& execution);
+
+// The gradient of peepholes, from those of z, which backward_in_steps leaves; also without rows.
+template <class S>
+void sum_peepholes(const VariantBackward<S>& call, const Execution& execution);
 
 // The algorithms, one a file (S not double but in steps, variants in steps alone). None takes a
 // call without steps or rows.

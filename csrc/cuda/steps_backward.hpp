@@ -3,13 +3,14 @@
 // The kernels are those of steps_forward.hpp, with tiles of their own.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/steps_forward.hpp"
 
 namespace lstm_ext {
 namespace cuda {
 
 constexpr int kBackDepth = 16;
-constexpr int kBackWarps = 16;
 constexpr int kBackUnits = 32;  // of a block of the matrix kernel
 
 // d_h: what the product gave. The gradient of c is carried from step to step in d_c0.
@@ -41,8 +42,8 @@ LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row
       step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
   CellGradient<Number<A>> gradient =
-      undo_cell(call, gates_of(values), Number<A>{call.cells[at + unit]}, Number<A>{c_prev},
-                Number<A>{d_h}, Number<A>{d_c});
+      undo_cell(call, step, row, unit, gates_of(values), Number<A>{call.cells[at + unit]},
+                Number<A>{c_prev}, Number<A>{d_h}, Number<A>{d_c});
   if (flags & kMasked) {
     gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
     call.carry[state] = d_h;
@@ -103,28 +104,31 @@ step_backward_narrow(const Call call, const int64_t step) {
                   first_unit + thread_index() % kStepUnits, d_h);
 }
 
-// A warp of the wide kernel has the whole tile for every sixteenth stage of the columns of dz, in
+// A warp of the wide kernel has the whole tile for every kWarps-th stage of the columns of dz, in
 // shared memory of its own, so that warps do not wait for each other until all parts are added, in
-// the order of the warps.
-template <class A>
+// the order of the warps. With more of them the registers would not hold a variant in double.
+template <class Call>
 struct BackTile {
+  using A = typename Call::A;
+  static constexpr int kWarps = std::is_same_v<Call, VariantBackward<double>> ? 8 : 16;
+  static constexpr int kThreads = kWarps * kWarp;
   static constexpr int kThreadRows = sizeof(A) == 8 ? 2 : 4;
   static constexpr int kRows = 8 * kThreadRows;
   static constexpr int kRowStride = kRows + 4, kUnitStride = kStepUnits + 4;
   static constexpr int kWords = kBackDepth * (kRowStride + kUnitStride);
   static constexpr int kParts = kRows * kStepUnits;
-  static constexpr size_t kSharedBytes =
-      kBackWarps * (kWords > kParts ? kWords : kParts) * sizeof(A);
+  static constexpr size_t kSharedBytes = kWarps * (kWords > kParts ? kWords : kParts) * sizeof(A);
 };
 
 // What a lane has of dz·w_hhᵀ: kThreadRows neighbouring rows of four units.
-template <class S>
+template <class Call>
 class WideBackward {
  public:
-  using A = Computing<S>;
-  using Tile = BackTile<A>;
+  using S = typename Call::Stored;
+  using A = typename Call::A;
+  using Tile = BackTile<Call>;
 
-  LSTM_EXT_DEVICE WideBackward(const Backward<S>& call, int64_t step, A* memory)
+  LSTM_EXT_DEVICE WideBackward(const Call& call, int64_t step, A* memory)
       : call_(call),
         next_(call, step),
         lane_(thread_index() % kWarp),
@@ -136,10 +140,10 @@ class WideBackward {
   LSTM_EXT_DEVICE void run() {
     const int64_t first = int64_t{kBackDepth} * (thread_index() / kWarp);
     fetch(first);
-    for (int64_t j0 = first; j0 < next_.columns; j0 += kBackDepth * kBackWarps) {
+    for (int64_t j0 = first; j0 < next_.columns; j0 += kBackDepth * Tile::kWarps) {
       store();
       sync_warp();
-      fetch(j0 + kBackDepth * kBackWarps);
+      fetch(j0 + kBackDepth * Tile::kWarps);
       multiply();
       sync_warp();
     }
@@ -205,7 +209,7 @@ class WideBackward {
     }
   }
 
-  const Backward<S>& call_;
+  const Call& call_;
   const NextStep<S> next_;
   int lane_;
   int64_t first_unit_, first_row_;
@@ -216,21 +220,20 @@ class WideBackward {
 };
 
 template <class Call>
-LSTM_EXT_KERNEL(kBackWarps* kWarp)
+LSTM_EXT_KERNEL(BackTile<Call>::kThreads)
 step_backward_wide(const Call call, const int64_t step) {
-  using S = typename Call::Stored;
   using A = typename Call::A;
-  using Tile = BackTile<A>;
+  using Tile = BackTile<Call>;
   LSTM_EXT_SHARED_MEMORY(memory);
   auto* words = reinterpret_cast<A*>(memory);
-  WideBackward<S> product(call, step, words);
+  WideBackward<Call> product(call, step, words);
   product.run();
   sync_block();
   product.write(words + thread_index() / kWarp * Tile::kParts);
   sync_block();
   for (int i = thread_index(); i < Tile::kParts; i += thread_count()) {
     A sum = 0;
-    for (int warp = 0; warp < kBackWarps; ++warp) sum += words[warp * Tile::kParts + i];
+    for (int warp = 0; warp < Tile::kWarps; ++warp) sum += words[warp * Tile::kParts + i];
     finish_backward(call, step, int64_t{block_index_y()} * Tile::kRows + i / kStepUnits,
                     int64_t{block_index()} * kStepUnits + i % kStepUnits, sum);
   }

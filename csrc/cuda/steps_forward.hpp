@@ -64,7 +64,7 @@ LSTM_EXT_DEVICE void finish_forward(const Call& call, int64_t step, int64_t row,
   const unsigned flags = flags_of(call, step, row);
   A c_prev = step > 0 ? call.c[state] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
-  const StepCell<A> made = make_cell(call, gates, Number<A>{c_prev});
+  const StepCell<A> made = make_cell(call, step, row, unit, gates, Number<A>{c_prev});
   CellState<Number<A>> next = made.next;
   if (flags & kMasked) next = {{kept_h(call, step, row, unit)}, {c_prev}};
   call.c[state] = next.c.v;

@@ -77,10 +77,10 @@ Step<Call> backward_step(const Call& call, Stream stream) {
                       2 * kMatrixStride * (kMatrixRows + kBackUnits), stream),
             &step_backward_matrix<Call>};
   } else {
-    using Tile = BackTile<A>;
-    return {blocks_of(units, kStepUnits, rows, Tile::kRows, kBackWarps * kWarp, Tile::kSharedBytes,
-                      stream),
-            &step_backward_wide<Call>};
+    using Tile = BackTile<Call>;
+    return {
+        blocks_of(units, kStepUnits, rows, Tile::kRows, Tile::kThreads, Tile::kSharedBytes, stream),
+        &step_backward_wide<Call>};
   }
 }
 

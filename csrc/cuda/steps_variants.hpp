@@ -45,25 +45,38 @@ struct ActivationsApart {
 };
 
 template <class S>
+LSTM_EXT_DEVICE CellExtras<Number<S>> extras_of(const Variant<S>& variant, int64_t hidden,
+                                                int64_t unit) {
+  CellExtras<Number<S>> extras{};
+  if (const S* p = variant.peephole) {
+    extras.peephole = {{p[unit]}, {p[hidden + unit]}, {0}, {p[2 * hidden + unit]}};
+    extras.has_peephole = true;
+  }
+  return extras;
+}
+
+template <class S>
 LSTM_EXT_DEVICE CellGates<Number<S>> begin_cell(const VariantForward<S>&,
                                                 const CellGates<Number<S>>& z) {
   return z;
 }
 template <class S>
-LSTM_EXT_DEVICE StepCell<S> make_cell(const VariantForward<S>& call, const CellGates<Number<S>>& z,
-                                      Number<S> c_prev) {
+LSTM_EXT_DEVICE StepCell<S> make_cell(const VariantForward<S>& call, int64_t, int64_t, int64_t unit,
+                                      const CellGates<Number<S>>& z, Number<S> c_prev) {
+  const CellExtras<Number<S>> extras = extras_of(call.variant, call.hidden_size, unit);
   const VariantStep<Number<S>> made =
-      variant_forward<ActivationsApart>(call.variant.options, CellExtras<Number<S>>{}, z, c_prev);
+      variant_forward<ActivationsApart>(call.variant.options, extras, z, c_prev);
   return {call.activated ? made.gates : made.z, {made.h, made.c}};
 }
 template <class S>
-LSTM_EXT_DEVICE CellGradient<Number<S>> undo_cell(const VariantBackward<S>& call,
-                                                  const CellGates<Number<S>>& kept, Number<S> c,
-                                                  Number<S> c_prev, Number<S> d_h, Number<S> d_c) {
+LSTM_EXT_DEVICE CellGradient<Number<S>> undo_cell(const VariantBackward<S>& call, int64_t, int64_t,
+                                                  int64_t unit, const CellGates<Number<S>>& z,
+                                                  Number<S> c, Number<S> c_prev, Number<S> d_h,
+                                                  Number<S> d_c) {
   const CellOptions& options = call.variant.options;
-  return variant_backward<ActivationsApart>(options, CellExtras<Number<S>>{},
-                                            slopes_from_z<ActivationsApart>(options, kept), c,
-                                            c_prev, d_h, d_c);
+  const CellExtras<Number<S>> extras = extras_of(call.variant, call.hidden_size, unit);
+  return variant_backward<ActivationsApart>(
+      options, extras, slopes_from_z<ActivationsApart>(options, z), c, c_prev, d_h, d_c);
 }
 
 }  // namespace cuda

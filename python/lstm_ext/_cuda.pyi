@@ -20,6 +20,7 @@ class Variant:
         input_forget: bool,
         zoneout: float,
         cell_zoneout: float,
+        peephole: _DeviceArray | None,
     ) -> None: ...
 
 def plan(
@@ -84,6 +85,7 @@ def backward(
     d_gates: _DeviceArray,
     d_h0: _DeviceArray,
     d_c0: _DeviceArray,
+    d_peephole: _DeviceArray | None,
     scratch: _DeviceArray | None,
     stream: int,
     timeout_ns: int,

@@ -19,6 +19,7 @@ struct Sizes {
   int64_t batch, steps, units;
   std::vector<int64_t> state() const { return {batch, units}; }
   std::vector<int64_t> sequence() const { return {steps, batch, units}; }
+  std::vector<int64_t> peephole() const { return {3 * units}; }
   std::vector<int64_t> gates() const { return {steps, batch, kGates * units}; }
 };
 
@@ -57,8 +58,10 @@ Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) 
   return {array.strides[0] / item, array.strides[1] / item};
 }
 
-cuda::Variant variant_of(const py::object& given) {
-  return {py::cast<const BoundVariant&>(given).options};
+template <class S>
+cuda::Variant<S> variant_of(const py::object& given, const Sizes<S>& n) {
+  const auto& variant = py::cast<const BoundVariant&>(given);
+  return {variant.options, read_optional<S>(variant.peephole, "peephole", n.peephole())};
 }
 
 // A plan for the plain cell need not be right for another, nor one for that.
@@ -110,13 +113,13 @@ void forward(const BoundPlan& plan, const ForwardArrays& a, const py::object& sc
   if constexpr (std::is_same_v<S, cuda::BFloat16>) {
     refuse("variant", "None beside bfloat16");
   } else {
-    run(cuda::VariantForward<S>{call, variant_of(a.variant), a.activated});
+    run(cuda::VariantForward<S>{call, variant_of<S>(a.variant, n), a.activated});
   }
 }
 
 struct BackwardArrays {
   py::object recurrent_kernel, c0, flags, h_factors, variant, carry, gates, cells, d_output, d_h,
-      d_c, d_gates, d_h0, d_c0;
+      d_c, d_gates, d_h0, d_c0, d_peephole;
 };
 
 template <class S>
@@ -156,7 +159,12 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
   if constexpr (std::is_same_v<S, cuda::BFloat16>) {
     refuse("variant", "None beside bfloat16");
   } else {
-    run(cuda::VariantBackward<S>{call, variant_of(a.variant)});
+    S* const d_peephole = write_optional<S>(a.d_peephole, "d_peephole", n.peephole());
+    const auto variant = variant_of<S>(a.variant, n);
+    if ((variant.peephole == nullptr) != (d_peephole == nullptr)) {
+      refuse("d_peephole", "both peephole and d_peephole");
+    }
+    run(cuda::VariantBackward<S>{call, variant, d_peephole});
   }
 }
 
@@ -257,20 +265,21 @@ void add_cuda_operator(py::module_& module) {
       [](const BoundPlan& plan, py::object recurrent_kernel, py::object c0, py::object flags,
          py::object h_factors, py::object variant, py::object carry, py::object gates,
          py::object cells, py::object d_output, py::object d_h, py::object d_c, py::object d_gates,
-         py::object d_h0, py::object d_c0, const py::object& scratch, uint64_t stream,
-         uint64_t timeout_ns) {
+         py::object d_h0, py::object d_c0, py::object d_peephole, const py::object& scratch,
+         uint64_t stream, uint64_t timeout_ns) {
         const BackwardArrays arrays{
-            recurrent_kernel, c0,  flags, h_factors, variant, carry, gates, cells,
-            d_output,         d_h, d_c,   d_gates,   d_h0,    d_c0};
+            recurrent_kernel, c0,  flags, h_factors, variant, carry, gates,     cells,
+            d_output,         d_h, d_c,   d_gates,   d_h0,    d_c0,  d_peephole};
         with_type(plan.question.precision, [&](auto type) {
           backward<decltype(type)>(plan, arrays, scratch, stream, timeout_ns);
         });
       },
-      "Enqueue the steps back: fills d_gates (which may be gates), d_h0 and d_c0.", py::arg("plan"),
-      py::arg("recurrent_kernel"), py::arg("c0"), py::arg("flags"), py::arg("h_factors"),
-      py::arg("variant"), py::arg("carry"), py::arg("gates"), py::arg("cells"), py::arg("d_output"),
-      py::arg("d_h"), py::arg("d_c"), py::arg("d_gates"), py::arg("d_h0"), py::arg("d_c0"),
-      py::arg("scratch"), py::arg("stream"), py::arg("timeout_ns"));
+      "Enqueue the steps back: fills d_gates (which may be gates), d_h0, d_c0 and d_peephole.",
+      py::arg("plan"), py::arg("recurrent_kernel"), py::arg("c0"), py::arg("flags"),
+      py::arg("h_factors"), py::arg("variant"), py::arg("carry"), py::arg("gates"),
+      py::arg("cells"), py::arg("d_output"), py::arg("d_h"), py::arg("d_c"), py::arg("d_gates"),
+      py::arg("d_h0"), py::arg("d_c0"), py::arg("d_peephole"), py::arg("scratch"),
+      py::arg("stream"), py::arg("timeout_ns"));
 }
 
 }  // namespace bindings

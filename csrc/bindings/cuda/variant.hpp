@@ -1,6 +1,8 @@
 // A variant of the cell as Python holds it, checked when a call takes it.
 #pragma once
 
+#include <pybind11/pybind11.h>
+
 #include "lstm.hpp"
 
 namespace lstm_ext {
@@ -8,6 +10,7 @@ namespace bindings {
 
 struct BoundVariant {
   CellOptions options;
+  pybind11::object peephole;  // or None
 };
 
 }  // namespace bindings

@@ -28,6 +28,15 @@ class Gradients(NamedTuple):
     bias: Array | None
     h0: Array | None
     c0: Array | None
+    peephole: Array | None = None
+
+
+class Made(NamedTuple):
+    """The gradients that come of the steps themselves, as the caller's library has them."""
+
+    h0: Array
+    c0: Array
+    peephole: Array | None
 
 
 def upstream_of(
@@ -74,21 +83,24 @@ def backward(
     cells: Any,
     d_z: Any,
     upstream: tuple[Any | None, Any | None, Any | None],
-) -> tuple[Any, Any]:
-    """Fill the gradients of z (T, B, 4H); return those of h0 and c0."""
+) -> Made:
+    """Fill the gradients of z (T, B, 4H); return the others."""
     kind = call.kind
     d_h0, d_h0_out = kind.empty((call.batch_size, call.units))
     d_c0, d_c0_out = kind.empty((call.batch_size, call.units), computed=True)
+    d_peephole = d_peephole_out = None
+    if call.variant is not None and call.variant.has_peephole:
+        d_peephole, d_peephole_out = kind.empty((3 * call.units,))
     plan = call.plan("backward")
     carry = None
     if call.slots is not None:
         carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
     call.native.backward(
         plan, call.recurrent_kernel, call.c0, flags_of(call), call.h_factors, call.bound_variant,
-        carry, gates, cells, *upstream, d_z, d_h0_out, d_c0_out, call.scratch(plan), stream,
-        TIMEOUT_NS,
+        carry, gates, cells, *upstream, d_z, d_h0_out, d_c0_out, d_peephole_out,
+        call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
-    return d_h0, d_c0
+    return Made(d_h0, d_c0, d_peephole)
 
 
 def gradients_of(
@@ -96,7 +108,7 @@ def gradients_of(
     inputs: Any,
     hidden: Any,
     d_z: Any,
-    d_state: tuple[Any, Any],
+    made: Made,
     need_x: bool,
     need_state: bool,
 ) -> Gradients:
@@ -118,8 +130,8 @@ def gradients_of(
         ones = kind.cupy.full((1, rows.shape[0]), one, kind.stored)
         d_bias = product(ones, rows).reshape(-1)
     d_x = _input_gradient(call, rows) if need_x else None
-    d_h0, d_c0 = d_state if need_state else (None, None)
-    return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0)
+    d_h0, d_c0 = made[:2] if need_state else (None, None)
+    return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, made.peephole)
 
 
 def _input_gradient(call: Call, rows: Any) -> Any:

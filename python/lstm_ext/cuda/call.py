@@ -24,7 +24,7 @@ TIMEOUT_NS = 10_000_000_000
 _ALGORITHMS = ("cluster", "grid", "steps")
 
 # What functional.lstm takes and this does not.
-_MISSING = ("peephole", "projection_kernel", "layer_norm", "return_gates")
+_MISSING = ("projection_kernel", "layer_norm", "return_gates")
 
 
 class Call(NamedTuple):
@@ -98,7 +98,7 @@ def checked_call(
     check_flags(*flags)
     go_backwards, time_major, return_sequences = flags
     which = {name: variants.pop(name, None) for name in ("lengths", "mask", "reset")}
-    noise, cell = variants.pop("noise", None), variants.pop("cell", None)
+    noise, cell, peephole = (variants.pop(name, None) for name in ("noise", "cell", "peephole"))
     zero_output = variants.pop("zero_output_for_mask", False)
     check_flag(zero_output, "zero_output_for_mask")
     _check_variants(variants)
@@ -133,7 +133,7 @@ def checked_call(
         )
         if slots is not None and slots.reset_first is not None:
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
-    variant = as_variant(native, kind, cell, algorithm)
+    variant = as_variant(native, kind, units, cell, peephole, algorithm)
     x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,

@@ -58,10 +58,10 @@ def lstm(
     return_gates : bool
         Whether to return the gates and cells of all steps as well.
     **options
-        `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell` and `noise`
-        as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits for it, so
-        lengths are not looked at: more than T count as T. The other arguments, and zoneout, are not
-        there on the GPU yet.
+        `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell`, `peephole`
+        and `noise` as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits
+        for it, so lengths are not looked at: more than T count as T. The other arguments, and
+        zoneout, are not there on the GPU yet.
 
     Returns
     -------
@@ -156,10 +156,10 @@ def lstm_vjp(
         with current(call.kind) as stream:
             upstream = upstream_of(call, d_output, d_h, d_c)
             d_z = gates if consume else call.kind.cupy.empty_like(gates)
-            d_state = backward(call, stream, gates, cells, d_z, upstream)
+            made = backward(call, stream, gates, cells, d_z, upstream)
             if consume:
                 gates = None
-            return gradients_of(call, inputs, hidden, d_z, d_state, need_x, need_state)
+            return gradients_of(call, inputs, hidden, d_z, made, need_x, need_state)
 
     return outputs, pull_back
 

@@ -32,16 +32,22 @@ class DeviceStream:
         they are copied.
     batch_size : int
         How many sequences, B.
-    cell : Cell, optional
-        As of `lstm`.
+    cell, peephole
+        As of `lstm`; arrays are copied.
     """
 
     weights_dtype = None
 
     def __init__(
-        self, weights: Sequence[Array], batch_size: int = 1, cell: Cell | None = None
+        self,
+        weights: Sequence[Array],
+        batch_size: int = 1,
+        *,
+        cell: Cell | None = None,
+        **named: Array,
     ) -> None:
         self._weights = tuple(w.copy() for w in weights)
+        self._named = {name: array.copy() for name, array in named.items()}
         self.batch_size, self._cell = batch_size, cell
         units, dtype = int(self._weights[1].shape[0]), self._weights[0].dtype
         self._h, self._c = (
@@ -73,7 +79,7 @@ class DeviceStream:
         if out is not None and (tuple(out.shape) != h.shape or out.dtype != h.dtype):
             raise ValueError(f"out: got {_described(out)}, expected {h.dtype} of shape {h.shape}")
         output, self._h, self._c = lstm(
-            x[:, None], *self._weights, initial_state=(h, self._c), cell=self._cell
+            x[:, None], *self._weights, initial_state=(h, self._c), cell=self._cell, **self._named
         )
         if out is None:
             return output[:, 0]
@@ -116,19 +122,26 @@ class DeviceStream:
         return self._with_state(self.state)
 
     def _with_state(self, state: State) -> DeviceStream:
-        stream = DeviceStream(self._weights, self.batch_size, self._cell)
+        stream = DeviceStream(self._weights, self.batch_size, cell=self._cell, **self._named)
         stream._h, stream._c = state
         return stream
 
     def __reduce__(self) -> tuple[Any, ...]:
         weights = [to_host(w) for w in self._weights]
-        return _restore, (weights, self.batch_size, self._cell, tuple(map(to_host, self.state)))
+        named = {name: to_host(array) for name, array in self._named.items()}
+        state = tuple(map(to_host, self.state))
+        return _restore, (weights, named, self.batch_size, self._cell, state)
 
 
 def _restore(
-    weights: Sequence[NDArray[Any]], batch_size: int, cell: Cell | None, state: State
+    weights: Sequence[NDArray[Any]],
+    named: dict[str, NDArray[Any]],
+    batch_size: int,
+    cell: Cell | None,
+    state: State,
 ) -> DeviceStream:
-    stream = DeviceStream([put(w, "cuda") for w in weights], batch_size, cell)
+    there = {name: put(array, "cuda") for name, array in named.items()}
+    stream = DeviceStream([put(w, "cuda") for w in weights], batch_size, cell=cell, **there)
     stream.state = (put(state[0], "cuda"), put(state[1], "cuda"))
     return stream
 

@@ -354,7 +354,7 @@ class LSTM(Weighted, Stateful, OnDevice):
         for index in range(self.num_layers):
             plain, named = operands(self._weights, index)
             if self._device != "cpu":
-                streams.append(DeviceStream(plain, size, cell=self.cell))
+                streams.append(DeviceStream(plain, size, cell=self.cell, **named))
                 continue
             options = {"cell": self.cell, "weights_dtype": self._weights_dtype, **named}
             streams.append(Stream(plain, size, **options))

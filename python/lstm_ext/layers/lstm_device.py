@@ -24,7 +24,6 @@ Array = NDArray[Any]  # here of CuPy
 class OnDevice(Called, Layer):
     """Calls of an LSTM layer through `lstm_ext.cuda`, whose operator has not all variants yet."""
 
-    peepholes: bool
     proj_size: int | None
     layer_norm: bool
     num_layers: int
@@ -42,7 +41,6 @@ class OnDevice(Called, Layer):
         missing = {
             "zoneout": self.cell.zoneout,
             "cell_zoneout": self.cell.cell_zoneout,
-            "peepholes": self.peepholes,
             "proj_size": self.proj_size,
             "layer_norm": self.layer_norm,
             "weights_dtype": self._weights_dtype,
@@ -74,8 +72,8 @@ class OnDevice(Called, Layer):
         pull_backs: list[Any] = []
         output = call.x
         for index in range(count):
-            plain, _ = operands(self._weights, index)
-            options = call.options(index, count) | {"cell": self.cell}
+            plain, named = operands(self._weights, index)
+            options = call.options(index, count) | {"cell": self.cell, **named}
             if options["initial_state"] is not None:
                 xp = namespace(output)
                 options["initial_state"] = tuple(
@@ -132,7 +130,7 @@ def _backward(pull_backs: Sequence[Any], turned: bool) -> Backward:
                 d_x, need_x=need_x or index > 0, need_state=False, consume=True
             )
             d_x = grads.x
-            own = (grads.kernel, grads.recurrent_kernel, grads.bias)
+            own = (grads.kernel, grads.recurrent_kernel, grads.bias, grads.peephole)
             parameters[:0] = [gradient for gradient in own if gradient is not None]
         return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
