@@ -15,7 +15,7 @@ from variants_support import run_variant
 # Those of variants_support.VARIANTS that a device has.
 NAMES = [
     "clip", "cell_clip", "input_forget", "activations", "peephole", "peephole, clip",
-    "peephole, clip, input_forget",
+    "peephole, clip, input_forget", "zoneout", "peephole, zoneout",
 ]  # fmt: skip
 # What the slots of a call can have.
 SLOTS = [

@@ -183,7 +183,7 @@ def test_the_bindings_refuse_memory_of_another_device(native: Any) -> None:
 
 def test_a_plan_is_for_one_kind_of_cell(native: Any) -> None:
     arguments = forward_arguments(native)
-    arguments["variant"] = native.Variant(*cell_arguments(Cell(clip=1.0)), None)
+    arguments["variant"] = native.Variant(*cell_arguments(Cell(clip=1.0)), None, None, None)
     with pytest.raises(ValueError, match="plan: expected one for a variant of the cell"):
         native.forward(**arguments)
     arguments["plan"] = native.plan("float32", "forward", B, H, variant=True)

@@ -256,9 +256,9 @@ def on_another_device(array: Any) -> Any:
             r"noise.h: got shape \(5, 9\), expected \(5, 10\)",
         ),
         (
-            {"noise": Noise(zoneout=MASK)},
-            NotImplementedError,
-            "noise.zoneout: got a value, but the CUDA operator does not have it yet",
+            {"noise": Noise(zoneout=to_device(MASK))},
+            ValueError,
+            r"noise.zoneout: got shape \(5, 6\), expected \(5, 6, 10\)",
         ),
     ],
 )

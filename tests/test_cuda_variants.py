@@ -12,7 +12,7 @@ import pytest
 from cuda_support import BFloat16Array, Split, emulating, emulation, to_device
 from cuda_variants_support import NAMES, SLOTS, OnDevice, assert_as_accurate_as_numpy
 from lstm_ext import cuda, reference
-from lstm_ext.variants import Cell
+from lstm_ext.variants import Cell, Noise
 from operator_support import Accuracy, Case, options_astype
 from support import assert_no_slip, assert_same_bits
 from variants_support import ACTIVATIONS, arguments, astype, run_variant
@@ -49,6 +49,20 @@ def test_masks_and_resets(variant: str, slots: tuple[str, ...], emulated: Any) -
             Case.of(variant, size, np.float32, slots=slots, noise=("x", "h")[: s % 3], seed=s)
             for size in FEW
             for s in range(3)
+        ),
+    )
+
+
+@pytest.mark.parametrize("kinds", [*itertools.combinations(Noise._fields, 1), Noise._fields])
+@pytest.mark.parametrize("slots", [(), *SLOTS], ids=" ".join)
+@pytest.mark.parametrize("variant", ["plain", "zoneout", "peephole, zoneout"])
+def test_noise(variant: str, slots: tuple[str, ...], kinds: tuple[str, ...], emulated: Any) -> None:
+    assert_as_accurate_as_numpy(
+        DEVICE,
+        (
+            Case.of(variant, size, np.float32, slots=slots, noise=kinds, seed=s)
+            for size in FEW
+            for s in range(2)
         ),
     )
 
@@ -124,7 +138,7 @@ def test_gates(variant: str, slots: tuple[str, ...], emulated: Any) -> None:
 def test_options(given: tuple[bool, ...], emulated: Any) -> None:
     """Each option is held to the plain call that it stands for, which others here check."""
     bias, state, time_major, return_sequences = given
-    arrays, options = Case.of(NAMES[-1], (5, 4, 6, 17, 0), np.float32).draw()
+    arrays, options = Case.of(NAMES[-1], FEW[0], np.float32, noise=Noise._fields).draw()
     if not bias:
         arrays["bias"] = np.zeros_like(arrays["bias"])
     if not state:
@@ -209,6 +223,7 @@ def test_a_cell_that_is_the_plain_one(emulated: Any) -> None:
     assert_same_bits(found.values(), plain.values())
 
 
+PLACES = np.zeros((5, 4, 17), bool)
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"cell": Cell(clip=1.0), "algorithm": "cluster"},
@@ -235,6 +250,17 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         "peephole: got a NumPy array, expected one",
     ),
+    (
+        {"noise": Noise(cell_zoneout=DEVICE.there(PLACES)), "algorithm": "cluster"},
+        ValueError,
+        r"algorithm: got 'cluster' beside noise.cell_zoneout, expected 'steps' or None",
+    ),
+    (
+        {"noise": Noise(zoneout=DEVICE.there(PLACES * 1.0))},
+        TypeError,
+        r"noise.zoneout: got an array of float64, expected bool",
+    ),
+    ({"cell": Cell(zoneout=1.5)}, ValueError, r"cell.zoneout: got 1.5, expected"),
     ({"cell": Cell(clip=-1.0)}, ValueError, r"cell.clip: got -1.0, expected a positive finite"),
     ({"cell": Cell("sine")}, ValueError, r"cell.activation: got 'sine', expected one of affine"),
     ({"cell": "lstm"}, TypeError, r"cell: got str, expected a Cell"),

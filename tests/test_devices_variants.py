@@ -30,6 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "clips": {"clip": 0.8, "cell_clip": 0.5},
     "input_forget": {"input_forget": True},
     "peepholes": {"peepholes": True},
+    "zoneout": {"zoneout": 0.3},
+    "cell_zoneout, peepholes": {"cell_zoneout": 0.2, "peepholes": True},
     "peepholes, clip": {"peepholes": True, "clip": 0.8, "use_bias": False},
 }
 SLOTS: dict[str, dict[str, Array]] = {

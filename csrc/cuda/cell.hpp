@@ -207,6 +207,15 @@ LSTM_EXT_DEVICE CellGradient<Number<A>> undo_cell(const Backward<S>&, int64_t, i
                                                   Number<A> c_prev, Number<A> d_h, Number<A> d_c) {
   return cell_backward(gates, c, c_prev, d_h, d_c, Number<A>{1});
 }
+template <class S>
+LSTM_EXT_DEVICE bool carries_h(const Backward<S>&) {
+  return false;
+}
+template <class S>
+LSTM_EXT_DEVICE Computing<S> part_gradient(const Backward<S>&, int64_t, int64_t, int64_t,
+                                           Computing<S> d_h) {
+  return d_h;
+}
 
 }  // namespace cuda
 }  // namespace lstm_ext

@@ -40,8 +40,14 @@ using Computing = typename Computed<S>::Type;
 template <class S>
 struct Variant {
   CellOptions options;
-  const S* peephole;  // (3H): i, f, o; or null
+  const S* peephole;            // (3H): i, f, o; or null
+  const uint8_t* zoneout;       // (B, T, H): where h keeps its value; null: a share in `options`
+  const uint8_t* cell_zoneout;  // (B, T, H): the same for c
 };
+template <class S>
+LSTM_EXT_HOST_DEVICE bool keeps_h(const Variant<S>& variant) {
+  return variant.zoneout || variant.options.zoneout > 0;
+}
 
 // What is particular about a slot, a step of one row; several at once.
 constexpr uint8_t kMasked = 1;  // the state stays as it was
@@ -88,7 +94,7 @@ struct Backward {
   const A* d_c;                                         // (B, H) or null: zeros
   const uint8_t* flags;                                 // (T, B) or null
   const A* h_factors;                                   // (B, H) or null
-  A* carry;    // (B, H): scratch, for the gradients of h past masked steps; null without flags
+  A* carry;    // (B, H): scratch, for gradients of h past masked steps and zoneout; null without
   S* d_gates;  // (T, B, 4H): gradients of z
   S* d_h0;     // (B, H)
   A* d_c0;     // (B, H)

@@ -23,7 +23,11 @@ LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
   const unsigned after = flags_of(call, step + 1, row);
   d_h *= call.h_factors ? call.h_factors[state] : A(1);
-  if (after & kMasked) d_h = call.carry[state];
+  if (after & kMasked) {
+    d_h = call.carry[state];
+  } else if (carries_h(call) && step + 1 < call.seq_len) {
+    d_h += call.carry[state];
+  }
   if (after & kReset) d_h = 0;
   if (step < 0) {
     call.d_h0[state] = narrow<S>(d_h);
@@ -41,9 +45,10 @@ LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row
   A c_prev =
       step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
   if (flags & kReset) c_prev = 0;
+  const A d_made = part_gradient(call, step, row, unit, d_h);
   CellGradient<Number<A>> gradient =
       undo_cell(call, step, row, unit, gates_of(values), Number<A>{call.cells[at + unit]},
-                Number<A>{c_prev}, Number<A>{d_h}, Number<A>{d_c});
+                Number<A>{c_prev}, Number<A>{d_made}, Number<A>{d_c});
   if (flags & kMasked) {
     gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
     call.carry[state] = d_h;

@@ -21,6 +21,8 @@ class Variant:
         zoneout: float,
         cell_zoneout: float,
         peephole: _DeviceArray | None,
+        zoneout_places: _DeviceArray | None,
+        cell_zoneout_places: _DeviceArray | None,
     ) -> None: ...
 
 def plan(

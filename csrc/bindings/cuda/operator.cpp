@@ -19,6 +19,7 @@ struct Sizes {
   int64_t batch, steps, units;
   std::vector<int64_t> state() const { return {batch, units}; }
   std::vector<int64_t> sequence() const { return {steps, batch, units}; }
+  std::vector<int64_t> places() const { return {batch, steps, units}; }
   std::vector<int64_t> peephole() const { return {3 * units}; }
   std::vector<int64_t> gates() const { return {steps, batch, kGates * units}; }
 };
@@ -61,7 +62,9 @@ Strides strides_of(const DeviceArray& array, const std::vector<int64_t>& shape) 
 template <class S>
 cuda::Variant<S> variant_of(const py::object& given, const Sizes<S>& n) {
   const auto& variant = py::cast<const BoundVariant&>(given);
-  return {variant.options, read_optional<S>(variant.peephole, "peephole", n.peephole())};
+  return {variant.options, read_optional<S>(variant.peephole, "peephole", n.peephole()),
+          read_optional<uint8_t>(variant.zoneout, "zoneout_places", n.places()),
+          read_optional<uint8_t>(variant.cell_zoneout, "cell_zoneout_places", n.places())};
 }
 
 // A plan for the plain cell need not be right for another, nor one for that.
@@ -145,22 +148,29 @@ void backward(const BoundPlan& plan, const BackwardArrays& a, const py::object& 
   call.flags = read_optional<uint8_t>(a.flags, "flags", {n.steps, n.batch});
   call.h_factors = read_optional<A>(a.h_factors, "h_factors", n.state());
   call.carry = write_optional<A>(a.carry, "carry", n.state());
-  if ((call.flags == nullptr) != (call.carry == nullptr)) refuse("carry", "both flags and carry");
   call.d_gates = write<S>(a.d_gates, "d_gates", n.gates());
   call.d_h0 = write<S>(a.d_h0, "d_h0", n.state());
   call.d_c0 = write<A>(a.d_c0, "d_c0", n.state());
   const cuda::Execution execution = execution_of(plan, scratch, stream, timeout_ns);
   check_cell(plan, a.variant);
+  const auto check_carry = [&](bool carries_h) {
+    const bool is_used = call.flags || carries_h;
+    if (is_used != (call.carry != nullptr)) refuse("carry", "it beside flags or zoneout only");
+  };
   const auto run = [&](const auto& whole) {
     const py::gil_scoped_release release;
     cuda::lstm_backward(whole, execution);
   };
-  if (a.variant.is_none()) return run(call);
+  if (a.variant.is_none()) {
+    check_carry(false);
+    return run(call);
+  }
   if constexpr (std::is_same_v<S, cuda::BFloat16>) {
     refuse("variant", "None beside bfloat16");
   } else {
     S* const d_peephole = write_optional<S>(a.d_peephole, "d_peephole", n.peephole());
     const auto variant = variant_of<S>(a.variant, n);
+    check_carry(keeps_h(variant));
     if ((variant.peephole == nullptr) != (d_peephole == nullptr)) {
       refuse("d_peephole", "both peephole and d_peephole");
     }

@@ -10,7 +10,7 @@ namespace bindings {
 
 struct BoundVariant {
   CellOptions options;
-  pybind11::object peephole;  // or None
+  pybind11::object peephole, zoneout, cell_zoneout;  // or None
 };
 
 }  // namespace bindings

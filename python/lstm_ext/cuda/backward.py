@@ -88,12 +88,13 @@ def backward(
     kind = call.kind
     d_h0, d_h0_out = kind.empty((call.batch_size, call.units))
     d_c0, d_c0_out = kind.empty((call.batch_size, call.units), computed=True)
+    variant = call.variant
     d_peephole = d_peephole_out = None
-    if call.variant is not None and call.variant.has_peephole:
+    if variant is not None and variant.has_peephole:
         d_peephole, d_peephole_out = kind.empty((3 * call.units,))
     plan = call.plan("backward")
     carry = None
-    if call.slots is not None:
+    if call.slots is not None or (variant is not None and variant.keeps_h):
         carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
     call.native.backward(
         plan, call.recurrent_kernel, call.c0, flags_of(call), call.h_factors, call.bound_variant,

@@ -133,8 +133,10 @@ def checked_call(
         )
         if slots is not None and slots.reset_first is not None:
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
-    variant = as_variant(native, kind, units, cell, peephole, algorithm)
     x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
+    with current(kind):
+        shape = batch_size, steps, units
+        variant = as_variant(native, kind, shape, cell, peephole, noise, algorithm)
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
         slots, x_factors, h_factors, variant, algorithm or "auto", go_backwards, time_major,
@@ -157,12 +159,6 @@ def _checked_noise(
         return None, None
     if not isinstance(noise, Noise):
         raise TypeError(f"noise: got {type(noise).__name__}, expected a Noise")
-    for name in ("zoneout", "cell_zoneout"):
-        if getattr(noise, name) is not None:
-            raise NotImplementedError(
-                f"noise.{name}: got a value, but the CUDA operator does not have it yet; expected "
-                "None"
-            )
     if kind.dtype == "bfloat16":
         raise NotImplementedError("noise: got it beside bfloat16, expected float32 or float64")
     x, h = noise.x, noise.h

@@ -60,8 +60,8 @@ def lstm(
     **options
         `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell`, `peephole`
         and `noise` as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits
-        for it, so lengths are not looked at: more than T count as T. The other arguments, and
-        zoneout, are not there on the GPU yet.
+        for it, so lengths are not looked at: more than T count as T. The other arguments are not
+        there on the GPU yet.
 
     Returns
     -------

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .arrays import Kind, to_cupy
 
-__all__ = ["Slots", "as_slots"]
+__all__ = ["Slots", "as_slots", "checked"]
 
 Array = Any  # a device array of any library
 
@@ -44,12 +44,12 @@ def as_slots(
         raise ValueError("lengths: got them beside mask, expected one of the two")
     batch, steps = shape
     marked = {
-        name: _checked(value, name, kind, shape, "b", "bool")
+        name: checked(value, name, kind, shape, "b", "bool")
         for name, value in (("mask", mask), ("reset", reset))
     }
     valid, resets = marked["mask"], marked["reset"]
     if lengths is not None:
-        counts: Any = _checked(lengths, "lengths", kind, (batch,), "iu", "integers")
+        counts: Any = checked(lengths, "lengths", kind, (batch,), "iu", "integers")
         valid = kind.cupy.arange(steps)[None, :] < counts[:, None]
     if (valid is None and resets is None) or batch == 0 or steps == 0:
         return None
@@ -77,9 +77,10 @@ def _flags(valid: Any | None, resets: Any | None, zero_output: bool) -> Any:
     return flags if reset_bits is None else flags + reset_bits
 
 
-def _checked(
+def checked(
     value: Array | None, name: str, kind: Kind, shape: tuple[int, ...], kinds: str, what: str
 ) -> Any | None:
+    """Return a CuPy array of this shape, whose dtype is of one of these kinds."""
     if value is None:
         return None
     array = to_cupy(value, name, kind.cupy)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..functional._packing import cell_arguments
-from ..variants import Cell
+from ..variants import Cell, Noise
 from .arrays import Kind, as_device_array
+from .slots import checked
 
 __all__ = ["Variant", "as_variant"]
 
+Array = Any  # a device array of any library
+
 _PLAIN = Cell()
 _PLAIN_ARGUMENTS = cell_arguments(_PLAIN)
-
-
-Array = Any  # a device array of any library
 
 
 class Variant(NamedTuple):
@@ -22,17 +22,21 @@ class Variant(NamedTuple):
 
     bound: Any  # _cuda.Variant
     has_peephole: bool
+    keeps_h: bool
 
 
 def as_variant(
     native: Any,
     kind: Kind,
-    units: int,
+    shape: tuple[int, int, int],
     cell: Cell | None,
     peephole: Array | None,
+    noise: Noise | None,
     algorithm: str | None,
 ) -> Variant | None:
     """Return what the arguments of `lstm` say of the cell; None if it is the plain one.
+
+    `shape` is (B, T, H). Runs on the caller's stream.
 
     Raises
     ------
@@ -40,24 +44,34 @@ def as_variant(
         If an argument has a wrong type or value, or stands beside an algorithm or a dtype that has
         no variants.
     """
-    is_plain = cell is None or (type(cell) is Cell and cell == _PLAIN)
-    if is_plain and peephole is None:
+    given = {} if peephole is None else {"peephole": peephole}
+    for name in ("zoneout", "cell_zoneout"):
+        if noise is not None and getattr(noise, name) is not None:
+            given[f"noise.{name}"] = getattr(noise, name)
+    if not given and (cell is None or (type(cell) is Cell and cell == _PLAIN)):
         return None
     arguments = _PLAIN_ARGUMENTS if cell is None else cell_arguments(cell)
-    if arguments == _PLAIN_ARGUMENTS and peephole is None:
+    if not given and arguments == _PLAIN_ARGUMENTS:
         return None
-    name = "peephole" if peephole is not None else _first_of(cell)
+    name = next(iter(given), None) or _first_of(cell)
     if algorithm not in (None, "steps"):
         raise ValueError(f"algorithm: got {algorithm!r} beside {name}, expected 'steps' or None")
-    if cell is not None and (cell.zoneout or cell.cell_zoneout):
-        raise NotImplementedError(
-            "cell.zoneout: got a rate, but the CUDA operator does not have it yet; expected 0"
-        )
     if kind.dtype == "bfloat16":
         raise NotImplementedError(f"{name}: got it beside bfloat16, expected float32 or float64")
     if peephole is not None:
-        peephole = as_device_array(peephole, "peephole", kind, (3 * units,))
-    return Variant(native.Variant(*arguments, peephole), peephole is not None)
+        peephole = as_device_array(peephole, "peephole", kind, (3 * shape[2],))
+    places = [_places(given, name, kind, shape) for name in ("noise.zoneout", "noise.cell_zoneout")]
+    keeps_h = places[0] is not None or (cell is not None and cell.zoneout > 0)
+    bound = native.Variant(*arguments, peephole, *places)
+    return Variant(bound, peephole is not None, keeps_h)
+
+
+def _places(
+    given: dict[str, Array], name: str, kind: Kind, shape: tuple[int, int, int]
+) -> Any | None:
+    """Return bools (B, T, H) as contiguous bytes."""
+    array = checked(given.get(name), name, kind, shape, "b", "bool")
+    return None if array is None else kind.cupy.ascontiguousarray(array).view("u1")
 
 
 def _first_of(cell: Cell | None) -> str:

@@ -39,8 +39,6 @@ class OnDevice(Called, Layer):
         if device == "cpu":
             return
         missing = {
-            "zoneout": self.cell.zoneout,
-            "cell_zoneout": self.cell.cell_zoneout,
             "proj_size": self.proj_size,
             "layer_norm": self.layer_norm,
             "weights_dtype": self._weights_dtype,
