@@ -193,6 +193,63 @@ def test_a_plan_is_for_one_kind_of_cell(native: Any) -> None:
         native.forward(**arguments)
 
 
+def backward_arguments(native: Any, **changed: Any) -> dict[str, Any]:
+    """Of a call with peepholes and zoneout, as drawn."""
+
+    def zeros(*shape: int) -> Any:
+        return to_device(np.zeros(shape, np.float32))
+
+    arrays = {
+        "peephole": zeros(3 * H),
+        "zoneout_places": to_device(np.zeros((B, T, H), np.uint8)),
+        "cell_zoneout_places": to_device(np.zeros((B, T, H), np.uint8)),
+    }
+    own = [changed.pop(name, array) for name, array in arrays.items()]
+    arguments = {
+        "plan": native.plan("float32", "backward", B, H, variant=True),
+        "recurrent_kernel": zeros(H, 4 * H),
+        "variant": native.Variant(*cell_arguments(Cell()), *own),
+        "carry": zeros(B, H),
+        "gates": zeros(T, B, 4 * H),
+        "cells": zeros(T, B, H),
+        "d_output": zeros(B, T, H),
+        "d_gates": zeros(T, B, 4 * H),
+        "d_h0": zeros(B, H),
+        "d_c0": zeros(B, H),
+        "d_peephole": zeros(3 * H),
+        "stream": 0,
+        "timeout_ns": 10**9,
+    }
+    for name in ("c0", "flags", "h_factors", "d_h", "d_c", "scratch"):
+        arguments[name] = None
+    return arguments | changed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("peephole", np.zeros(2 * H, np.float32), "peephole: expected axis 0 of size 12"),
+        ("peephole", None, "d_peephole: expected both peephole and d_peephole"),
+        ("d_peephole", None, "d_peephole: expected both peephole and d_peephole"),
+        ("zoneout_places", np.zeros((B, T, H), bool), "zoneout_places: expected elements of uint8"),
+        ("zoneout_places", np.zeros((T, B, H), np.uint8), "zoneout_places: expected axis 0 of s"),
+        ("zoneout_places", None, "carry: expected it beside flags or zoneout only"),
+        ("cell_zoneout_places", np.zeros((B, T), np.uint8), "cell_zoneout_places: expected 3 dim"),
+        ("carry", None, "carry: expected it beside flags or zoneout only"),
+    ],
+)
+def test_the_bindings_refuse_wrong_arrays_of_a_variant(
+    name: str, value: Any, message: str, native: Any
+) -> None:
+    native.backward(**backward_arguments(native))
+    launches = native.launches()
+    given = None if value is None else to_device(value)
+    with pytest.raises(ValueError, match=message):
+        native.backward(**backward_arguments(native, **{name: given}))
+    assert native.launches() == launches
+    check_guards()
+
+
 def test_a_plan_is_for_one_direction(native: Any) -> None:
     arguments = forward_arguments(native)
     arguments["plan"] = native.plan("float32", "backward", B, H)

@@ -127,16 +127,15 @@ def checked_call(
     x = x if time_major else x.swapaxes(0, 1)
     batch_size, steps = int(x.shape[1]), int(x.shape[0])
     h0, c0 = _checked_state(initial_state, kind, (batch_size, units))
+    x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
     with current(kind):
+        sizes = batch_size, steps, units
+        variant = as_variant(native, kind, sizes, cell, peephole, noise, algorithm)
         slots = as_slots(
             kind, (batch_size, steps), **which, zero_output=zero_output, go_backwards=go_backwards
         )
         if slots is not None and slots.reset_first is not None:
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
-    x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
-    with current(kind):
-        shape = batch_size, steps, units
-        variant = as_variant(native, kind, shape, cell, peephole, noise, algorithm)
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
         slots, x_factors, h_factors, variant, algorithm or "auto", go_backwards, time_major,
