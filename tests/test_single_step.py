@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lstm_ext import LSTM, _cpu, reference
-from lstm_ext.functional import lstm_vjp, pack
+from lstm_ext import LSTM, Bidirectional, _cpu, config, reference
+from lstm_ext.functional import lstm, lstm_vjp, pack
 from lstm_ext.functional._packing import repacker
 
 Array = NDArray[Any]
@@ -122,3 +122,42 @@ def test_a_packer_follows_its_arrays() -> None:
         assert results[0] is not None and results[1] is not None
         for own, want in zip(*results, strict=True):
             np.testing.assert_array_equal(own, want)
+
+
+def random(rng: np.random.Generator, *shape: int, dtype: str = "float32") -> Array:
+    return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+@pytest.mark.parametrize("weights_dtype", ["float64", "float32", "bfloat16", "int8"])
+def test_helpers_change_no_bit(weights_dtype: str, batch_size: int) -> None:
+    """Several blocks of k, and enough work that threads are woken for a single step."""
+    rng = np.random.default_rng(batch_size)
+    dtype = "float64" if weights_dtype == "float64" else "float32"
+    sizes = (600, 2400), (600, 2400), (2400,)
+    packed = pack(
+        *(random(rng, *size, dtype=dtype) for size in sizes),
+        weights_dtype=None if weights_dtype == dtype else weights_dtype,
+    )
+    for _ in range(20):
+        x = random(rng, batch_size, 1, 600, dtype=dtype)
+        state = [random(rng, batch_size, 600, dtype=dtype) for _ in range(2)]
+        for given in (None, (state[0], state[1])):
+            alone = lstm(x, packed, initial_state=given, num_threads=1)
+            for threads in (2, 4):
+                found = lstm(x, packed, initial_state=given, num_threads=threads)
+                for own, want in zip(found, alone, strict=True):
+                    np.testing.assert_array_equal(own, want)
+
+
+def test_directions_side_by_side_have_no_helpers() -> None:
+    layer = Bidirectional(LSTM(220, return_sequences=True))
+    x = random(np.random.default_rng(0), 8, 1, 220)
+    before = config.get_num_threads()
+    try:
+        config.set_num_threads(1)
+        want = layer(x)
+        config.set_num_threads(4)
+        np.testing.assert_array_equal(layer(x), want)
+    finally:
+        config.set_num_threads(before)

@@ -28,7 +28,8 @@ class ForwardRun {
               ? &row_groups_.emplace_back(plan_.grid.unit_groups, plan_.num_pieces())
               : nullptr;
       for (int share = 0; share < plan_.grid.unit_groups; ++share) {
-        const Company company{members, input, tells_progress && share == 0 ? &progress_ : nullptr};
+        const Company company{members, input, tells_progress && share == 0 ? &progress_ : nullptr,
+                              nullptr};
         workers_.emplace_back(plan_, state, static_cast<int>(workers_.size()), company,
                               WorkerMemory<F>(plan_, scratch, z));
       }
@@ -53,12 +54,13 @@ template <class F>
 void run_alone(Team& team, const ForwardTask<F>& task) {
   using T = typename Format<F>::Value;
   if (task.call.shape.batch_size == 0) return;
-  const ForwardPlan<F> plan(*task.weights, task.call, team.size(), kAllSteps);
+  const ForwardPlan<F> plan(*task.weights, task.call, team.size(), kAllSteps, true);
   Scratch scratch(plan.bytes());
   if (plan.grid.size() == 1) {  // without a list of workers, for the shortest calls
     const SharedState<T> state(plan, scratch);
     T* const z = scratch.take<T>(plan.z_size());
-    ForwardWorker<F>(plan, state, 0, {}, WorkerMemory<F>(plan, scratch, z)).run();
+    const Company company{nullptr, nullptr, nullptr, &team};
+    ForwardWorker<F>(plan, state, 0, company, WorkerMemory<F>(plan, scratch, z)).run();
     return;
   }
   ForwardRun<F> run(plan, scratch, nullptr, false);
@@ -94,7 +96,7 @@ void run_together(Team& team, const std::vector<ForwardTask<F>>& tasks, bool cha
   int64_t bytes = 0;
   for (const ForwardTask<F>& task : tasks) {
     const int64_t share = std::max<int64_t>(1, task.call.shape.seq_len / kShares);
-    plans.emplace_back(*task.weights, task.call, each, chained ? share : kAllSteps);
+    plans.emplace_back(*task.weights, task.call, each, chained ? share : kAllSteps, false);
     bytes += plans.back().bytes();
   }
   Scratch scratch(bytes);

@@ -11,6 +11,7 @@
 #include "cpu/packed_weights.hpp"
 #include "cpu/partition.hpp"
 #include "cpu/schedule.hpp"
+#include "cpu/step_pieces.hpp"
 #include "lstm.hpp"
 
 namespace lstm_ext {
@@ -41,22 +42,29 @@ struct ForwardPlan {
   bool finishes_h;      // h passes through more than the cells: see ForwardWorker::finish
   bool keeps_h;         // h itself is kept beside what is multiplied next
   int64_t piece;        // blocks that threads who share units take at once; 0: each has its own
+  int helpers;          // threads that may take pieces of the only step, its caller among them
   int64_t cell_stride;  // of rows of c, and of what the cells make
   int64_t h_stride;     // of rows of h
 
-  // `most_steps` limits chunks: for those who wait for the output of a part of the steps.
-  ForwardPlan(const PackedWeights<F>& w, const LstmForward<T>& c, int threads, int64_t most_steps)
+  // most_steps limits chunks: for those who wait for the output of a part of the steps.
+  // has_team: whether the threads are a team of this call's own, from which it may have helpers.
+  ForwardPlan(const PackedWeights<F>& w, const LstmForward<T>& c, int threads, int64_t most_steps,
+              bool has_team)
       : weights(w), call(c), schedule(c.shape, c.slots, c.go_backwards) {
     const LstmShape& s = c.shape;
     projects = w.projection_size() > 0;
     keeps_h = c.noise.h != nullptr || c.noise.zoneout != nullptr || w.cell().zoneout > 0;
     finishes_h = projects || keeps_h || !schedule.is_regular();
     // Where only the cells touch the state, it does not matter which thread makes them.
-    const bool takes_pieces = !finishes_h && !schedule.resets() && !w.has_norm() &&
-                              !c.noise.cell_zoneout && is_long_step();
+    const bool only_cells =
+        !finishes_h && !schedule.resets() && !w.has_norm() && !c.noise.cell_zoneout;
+    const bool takes_pieces = only_cells && is_long_step();
     grid = thread_grid(threads, s.batch_size, w.num_blocks(), s.hidden_size, kWeightBytes,
                        w.kernels().rows_at_once, takes_pieces);
     if (w.has_norm()) grid = {static_cast<int>(std::min<int64_t>(threads, s.batch_size)), 1};
+    const bool may_wake_late = has_team && only_cells && grid.row_groups == 1 && is_short_call();
+    helpers = may_wake_late ? grid.unit_groups : 1;
+    if (helpers > 1) grid = {1, 1};
     max_rows = divide_up(s.batch_size, grid.row_groups);
     max_blocks = divide_up(w.num_blocks(), grid.unit_groups);
     chunk = std::min(chunk_steps(), most_steps);
@@ -65,16 +73,15 @@ struct ForwardPlan {
     if (!w.has_w_hh() && (s.seq_len > 1 || !starts_from_x)) refuse_more_than_a_step();
     packs_x = kEncodes || c.x.feature_stride != 1 || (chunk > 0 && max_rows > 1) ||
               !schedule.is_regular();
-    piece = 0;
-    if (takes_pieces && grid.unit_groups > 1 && w.num_blocks() >= kPiecesEach * grid.unit_groups) {
-      piece = max_rows == 1 ? 2 : 1;  // a row alone multiplies two blocks at a time
-    }
+    const bool shares_units =
+        takes_pieces && grid.unit_groups > 1 && w.num_blocks() >= kPiecesEach * grid.unit_groups;
+    piece = shares_units || helpers > 1 ? blocks_in_a_piece(max_rows) : 0;
     cell_stride = padded(w.padded_units());
     h_stride = projects ? padded(round_up(w.projection_size(), w.kernels().lanes)) : cell_stride;
   }
 
   int64_t z_row_size() const { return weights.num_blocks() * kNumGates * weights.kernels().lanes; }
-  int64_t num_pieces() const { return piece > 0 ? divide_up(weights.num_blocks(), piece) : 0; }
+  int64_t num_pieces() const { return piece > 0 ? count_pieces(weights.num_blocks(), piece) : 0; }
   int64_t cell_size() const { return call.shape.batch_size * cell_stride; }
   int64_t h_size() const { return call.shape.batch_size * h_stride; }
   int64_t totals_size() const {
@@ -109,11 +116,17 @@ struct ForwardPlan {
            (call.noise.cell_zoneout ? bytes_for(cell_size()) : 0) +
            grid.row_groups * bytes_for(z_size()) +
            grid.size() *
-               (bytes_for(totals_size()) + bytes_for(x_size()) + bytes_for(norm_size()) +
-                Scratch::bytes_for<float>(wide_size()) + encoded_x().bytes() + encoded_h().bytes());
+               (bytes_for(helpers * totals_size()) + bytes_for(x_size()) + bytes_for(norm_size()) +
+                Scratch::bytes_for<float>(helpers * wide_size()) + encoded_x().bytes() +
+                encoded_h().bytes());
   }
 
  private:
+  // Of one step and over so soon that a thread may wake too late for it.
+  bool is_short_call() const {
+    return call.shape.seq_len == 1 && multiply_adds(call.shape) < kShortWork;
+  }
+
   // A power-of-two distance would put all rows of h into the same sets of the cache.
   int64_t padded(int64_t size) const {
     return size + (call.shape.batch_size > 1 ? int64_t{kCacheLine / sizeof(T)} : 0);
@@ -150,18 +163,18 @@ struct WorkerMemory {
   using T = typename Format<F>::Value;
 
   WorkerMemory(const ForwardPlan<F>& plan, Scratch& scratch, T* group_z)
-      : totals(scratch.take<T>(plan.totals_size())),
+      : totals(scratch.take<T>(plan.helpers * plan.totals_size())),
         z(group_z),
         x(scratch.take<T>(plan.x_size())),
         norm(scratch.take<T>(plan.norm_size())),
-        wide(plan.wide_size() > 0 ? scratch.take<float>(plan.wide_size()) : nullptr),
+        wide(plan.wide_size() > 0 ? scratch.take<float>(plan.helpers * plan.wide_size()) : nullptr),
         encoded_x(plan.encoded_x()),
         encoded_h(plan.encoded_h()) {
     encoded_x.place(scratch.take<unsigned char>(encoded_x.bytes()));
     encoded_h.place(scratch.take<unsigned char>(encoded_h.bytes()));
   }
 
-  T* totals;
+  T* totals;  // of each helper, as `wide`
   T* z;
   T* x;
   T* norm;

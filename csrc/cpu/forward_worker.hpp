@@ -4,30 +4,13 @@
 
 #include <algorithm>
 
+#include "cpu/company.hpp"
 #include "cpu/forward_inputs.hpp"
 #include "cpu/forward_plan.hpp"
-#include "cpu/shares.hpp"
-#include "cpu/threads.hpp"
+#include "cpu/step_pieces.hpp"
 
 namespace lstm_ext {
 namespace cpu {
-
-// Those who share the rows of a group. They meet after every step, in which they take pieces of the
-// units: every other step from the last to the first.
-struct RowGroup {
-  RowGroup(int members, int64_t pieces)
-      : barrier(members), shares{{pieces, members, false}, {pieces, members, true}} {}
-
-  Barrier barrier;
-  Shares shares[2];
-};
-
-// With whom a worker keeps step; null: with nobody.
-struct Company {
-  RowGroup* row_group;
-  const Progress* input;  // how many steps of x are there
-  Progress* output;       // where it tells how many steps of the output are
-};
 
 template <class F>
 class ForwardWorker {
@@ -207,16 +190,23 @@ class ForwardWorker {
   void make_cells(int64_t s) {
     if (w_.has_norm()) return norm_cells(s);
     if (plan_.piece == 0) return w_.kernels().step(step_);
+    if (plan_.helpers > 1) return make_cells_with_helpers();
     RowGroup& group = *company_.row_group;
     // Nobody works on the next step's pieces before all have met after this one.
     if (share_ == 0) group.shares[(s + 1) % 2].renew();
     StepArgs<F> own = step_;
-    group.shares[s % 2].work(share_, [&](int64_t piece) {
-      own.block_begin = piece * plan_.piece;
-      own.block_end = std::min(own.block_begin + plan_.piece, w_.num_blocks());
-      own.block_after =
-          own.descending ? own.block_begin - 1 : std::min(own.block_end, w_.num_blocks() - 1);
-      w_.kernels().step(own);
+    group.shares[s % 2].work(share_,
+                             [&](int64_t piece) { run_piece(w_, plan_.piece, piece, own); });
+  }
+
+  void make_cells_with_helpers() {
+    Shares shares(plan_.num_pieces(), plan_.helpers, false);
+    company_.helpers->run_with_late([&](int member) {
+      if (member >= plan_.helpers) return;
+      StepArgs<F> own = step_;
+      own.totals += member * plan_.totals_size();
+      if (own.wide) own.wide += member * plan_.wide_size();
+      shares.work(member, [&](int64_t piece) { run_piece(w_, plan_.piece, piece, own); });
     });
   }
 

@@ -7,6 +7,7 @@
 #include "cpu/layer_norm.hpp"
 #include "cpu/partition.hpp"
 #include "cpu/shares.hpp"
+#include "cpu/step_pieces.hpp"
 #include "cpu/threads.hpp"
 #include "lstm.hpp"
 
@@ -106,20 +107,15 @@ void Stream<F>::run_cells(const StepArgs<F>& args, int num_threads) {
 template <class F>
 void Stream<F>::run_blocks(const StepArgs<F>& args, Team& team) const {
   const PackedWeights<F>& w = *weights_;
-  const auto run = [&](int64_t begin, int64_t end) {
+  const int64_t size = team.size() == 1 ? w.num_blocks() : blocks_in_a_piece(batch_size_);
+  const auto run = [&](int64_t piece) {
     StepArgs<F> own = args;
-    own.block_begin = begin;
-    own.block_end = end;
-    own.totals = totals_ + begin * batch_size_ * kNumGates * w.kernels().lanes;
-    w.kernels().step(own);
+    own.totals = totals_ + piece * size * batch_size_ * kNumGates * w.kernels().lanes;
+    run_piece(w, size, piece, own);
   };
-  if (team.size() == 1) {
-    run(0, w.num_blocks());
-  } else {
-    Shares shares(w.num_blocks(), team.size(), args.descending);
-    team.run_with_late(
-        [&](int member) { shares.work(member, [&](int64_t block) { run(block, block + 1); }); });
-  }
+  if (team.size() == 1) return run(0);
+  Shares shares(count_pieces(w.num_blocks(), size), team.size(), args.descending);
+  team.run_with_late([&](int member) { shares.work(member, run); });
 }
 
 // On the calling thread: a row's sums need all of its products.
