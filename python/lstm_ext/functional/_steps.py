@@ -273,10 +273,13 @@ def spread_gates(
     """Return what the kernels kept of N steps in its place among all slots (B, T)."""
     batch, steps = shape
     units = cells.shape[1]
+    if extras is None or extras.steps is None:
+        out = np.empty((5, batch, steps, units), cells.dtype)
+        out[:4] = gates.reshape(steps, batch, 4, units).transpose(2, 1, 0, 3)
+        out[4] = cells.reshape(steps, batch, units).swapaxes(0, 1)
+        return Gates(*out)
     out = np.zeros((5, batch, steps, units), cells.dtype)
-    valid = np.ones((batch, steps), bool)
-    if extras is not None and extras.steps is not None:
-        valid = extras.steps.valid(go_backwards)
+    valid = extras.steps.valid(go_backwards)
     # The order of the N rows (csrc/lstm.hpp): steps by number, in each the longest rows first.
     lengths = valid.sum(axis=1)
     order = np.argsort(-lengths, kind="stable")
