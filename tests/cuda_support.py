@@ -36,7 +36,16 @@ EMULATION = SOURCE / "tests" / "native" / "cuda_emulation"
 SOURCES = [
     *(
         SOURCE / "csrc" / "cuda" / f"{name}.cu"
-        for name in ("cluster", "grid", "steps", "variants", "driver", "product", "rows")
+        for name in (
+            "cluster",
+            "grid",
+            "steps",
+            "variants",
+            "projected",
+            "driver",
+            "product",
+            "rows",
+        )
     ),
     SOURCE / "csrc" / "cuda" / "plan.cpp",
     *(

@@ -279,7 +279,7 @@ def make_variants(dtype: str = "float32") -> Sequential:
     """Return a model of cells that are not plain, with noise."""
     inner = LSTM(
         H, ("elu", 0.7), clip=2.0, return_sequences=True, seed=1, dtype=dtype, zoneout=0.2,
-        cell_zoneout=0.3,
+        cell_zoneout=0.3, proj_size=4,
     )  # fmt: skip
     model = Sequential(
         [

@@ -107,6 +107,8 @@ def forward_arguments(native: Any) -> dict[str, Any]:
         "flags": to_device(np.zeros((T, B), np.uint8)),
         "h_factors": zeros(B, H),
         "variant": None,
+        "projection": None,
+        "made": None,
         "hidden": zeros(T + 1, B, H),
         "output": zeros(T, B, H),
         "h": zeros(B, H),
@@ -220,7 +222,7 @@ def backward_arguments(native: Any, **changed: Any) -> dict[str, Any]:
         "stream": 0,
         "timeout_ns": 10**9,
     }
-    for name in ("c0", "flags", "h_factors", "d_h", "d_c", "scratch"):
+    for name in ("c0", "flags", "h_factors", "projection", "d_projected", "d_h", "d_c", "scratch"):
         arguments[name] = None
     return arguments | changed
 
@@ -246,6 +248,60 @@ def test_the_bindings_refuse_wrong_arrays_of_a_variant(
     given = None if value is None else to_device(value)
     with pytest.raises(ValueError, match=message):
         native.backward(**backward_arguments(native, **{name: given}))
+    assert native.launches() == launches
+    check_guards()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("projection", np.zeros((3, H), np.float32), "projection: expected axis 0 of size 4"),
+        ("made", None, "made: expected an array in device memory"),
+        ("made", np.zeros((1, B, H), np.float32), "made: expected axis 0 of size 3"),
+        ("recurrent_kernel", np.zeros((2, 4 * H), np.float32), "h0: expected axis 1 of size 2"),
+        ("variant", None, "variant: expected one beside a projection"),
+    ],
+)
+def test_the_bindings_refuse_a_wrong_projection(
+    name: str, value: Any, message: str, native: Any
+) -> None:
+    arguments = forward_arguments(native) | {
+        "plan": native.plan("float32", "forward", B, H, variant=True),
+        "variant": native.Variant(*cell_arguments(Cell()), None, None, None),
+        "projection": to_device(np.zeros((H, H), np.float32)),
+        "made": to_device(np.zeros((T, B, H), np.float32)),
+    }
+    native.forward(**arguments)
+    arguments[name] = None if value is None else to_device(value)
+    launches = native.launches()
+    with pytest.raises(ValueError, match=message):
+        native.forward(**arguments)
+    assert native.launches() == launches
+    check_guards()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("projection", np.zeros((H, 3), np.float32), "projection: expected axis 1 of size 4"),
+        ("d_projected", None, "d_projected: expected an array in device memory"),
+        ("d_projected", np.zeros((T, B, 3), np.float32), "d_projected: expected axis 2 of size 4"),
+        ("recurrent_kernel", np.zeros((2, 4 * H), np.float32), "d_output: expected axis 2 of size"),
+    ],
+)
+def test_the_bindings_refuse_a_wrong_projection_on_the_way_back(
+    name: str, value: Any, message: str, native: Any
+) -> None:
+    arguments = backward_arguments(
+        native,
+        projection=to_device(np.zeros((H, H), np.float32)),
+        d_projected=to_device(np.zeros((T, B, H), np.float32)),
+    )
+    native.backward(**arguments)
+    arguments[name] = None if value is None else to_device(value)
+    launches = native.launches()
+    with pytest.raises(ValueError, match=message):
+        native.backward(**arguments)
     assert native.launches() == launches
     check_guards()
 

@@ -17,12 +17,13 @@ from operator_support import Accuracy, Case, options_astype
 from support import assert_no_slip, assert_same_bits
 from variants_support import ACTIVATIONS, arguments, astype, run_variant
 
-# B, T, I, H: every kernel of both directions, with units and rows that are no multiple of a tile.
+# B, T, I, H, and P of a projection: every kernel of both directions, with units and rows that are
+# no multiple of a tile.
 SIZES = [
-    (2, 3, 4, 1, 0), (5, 4, 6, 17, 0), (14, 3, 5, 9, 0), (19, 2, 3, 18, 0), (35, 2, 2, 20, 0),
-    (3, 7, 2, 37, 0),
+    (2, 3, 4, 1, 2), (5, 4, 6, 17, 6), (14, 3, 5, 9, 21), (19, 2, 3, 18, 7), (35, 2, 2, 20, 33),
+    (3, 7, 2, 37, 18),
 ]  # fmt: skip
-FEW = [(5, 4, 6, 17, 0), (19, 3, 5, 9, 0)]
+FEW = [(5, 4, 6, 17, 6), (19, 3, 5, 9, 12)]
 DEVICE = OnDevice(to_device, lambda a: np.array(np.asarray(a)))
 
 
@@ -55,7 +56,7 @@ def test_masks_and_resets(variant: str, slots: tuple[str, ...], emulated: Any) -
 
 @pytest.mark.parametrize("kinds", [*itertools.combinations(Noise._fields, 1), Noise._fields])
 @pytest.mark.parametrize("slots", [(), *SLOTS], ids=" ".join)
-@pytest.mark.parametrize("variant", ["plain", "zoneout", "peephole, zoneout"])
+@pytest.mark.parametrize("variant", ["plain", "zoneout", "peephole, zoneout", "everything"])
 def test_noise(variant: str, slots: tuple[str, ...], kinds: tuple[str, ...], emulated: Any) -> None:
     assert_as_accurate_as_numpy(
         DEVICE,
@@ -169,7 +170,7 @@ def test_options(given: tuple[bool, ...], emulated: Any) -> None:
 def test_the_same_bits_in_any_order_of_threads(
     variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrays, options = Case.of(variant, (67, 2, 2, 35, 0), np.float32, slots=("mask",)).draw()
+    arrays, options = Case.of(variant, (67, 2, 2, 35, 19), np.float32, slots=("mask",)).draw()
     found = []
     for order, seed in (("forward", 0), ("reverse", 0), ("random", 1), ("random", 2)):
         with emulating(emulation(), Split("steps", order=order, seed=seed), monkeypatch):
@@ -180,17 +181,21 @@ def test_the_same_bits_in_any_order_of_threads(
 
 @pytest.mark.parametrize(("batch", "steps"), [(0, 3), (2, 0)])
 def test_nothing_to_do(batch: int, steps: int, emulated: Any) -> None:
-    arrays, options = Case.of(NAMES[-1], (batch, steps, 3, 4, 0), np.float32).draw()
+    arrays, options = Case.of(NAMES[-1], (batch, steps, 3, 4, 2), np.float32).draw()
     found = run_variant(DEVICE, arrays, **options)
-    assert found["output"].shape == (batch, steps, 4)
+    assert found["output"].shape == (batch, steps, 2)
     assert_same_bits([found["h"], found["c"]], [arrays["h0"], arrays["c0"]])
-    assert not found["gradient_kernel"].any() and not found["gradient_peephole"].any()
+    for name in ("kernel", "peephole", "projection_kernel"):
+        assert not found[f"gradient_{name}"].any()
     assert_same_bits([found["gradient_c0"]], [arrays["d_c"]])
+    if steps == 0:
+        assert_same_bits([found["gradient_h0"]], [arrays["d_h"]])
 
 
-def test_what_is_masked_is_not_looked_at(emulated: Any) -> None:
+@pytest.mark.parametrize("variant", ["peephole", "projection"])
+def test_what_is_masked_is_not_looked_at(variant: str, emulated: Any) -> None:
     """Not even a cell that is NaN, if a reset ends it before a step."""
-    arrays, options = Case.of("peephole", FEW[0], np.float32).draw()
+    arrays, options = Case.of(variant, FEW[0], np.float32).draw()
     shape = arrays["x"].shape[:2]
     mask, reset = np.ones(shape, bool), np.zeros(shape, bool)
     mask[1, :2], reset[1, 2] = False, True
@@ -205,8 +210,9 @@ def test_what_is_masked_is_not_looked_at(emulated: Any) -> None:
 
 
 def test_consumed(emulated: Any) -> None:
-    arrays, options = Case.of("activations", FEW[0], np.float32).draw()
-    positional, _ = arguments(arrays)
+    arrays, options = Case.of("projection, zoneout", FEW[0], np.float32).draw()
+    positional, named = arguments(arrays)
+    options |= {name: DEVICE.there(value) for name, value in named.items()}
     _, backward = cuda.lstm_vjp(*map(DEVICE.there, positional), **options)
     d_output = DEVICE.there(arrays["d_output"])
     kept, consumed = (DEVICE.here(backward(d_output, consume=consume)) for consume in (False, True))
@@ -260,6 +266,21 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
         TypeError,
         r"noise.zoneout: got an array of float64, expected bool",
     ),
+    (
+        {"projection_kernel": DEVICE.there(np.zeros((17, 17), np.float32)), "algorithm": "grid"},
+        ValueError,
+        r"algorithm: got 'grid' beside projection_kernel, expected 'steps' or None",
+    ),
+    (
+        {"projection_kernel": DEVICE.there(np.zeros((17, 6), np.float32))},
+        ValueError,
+        r"projection_kernel: got shape \(17, 6\), expected \(17, 17\)",
+    ),
+    (
+        {"projection_kernel": DEVICE.there(np.zeros((17, 17)))},
+        TypeError,
+        "projection_kernel: got an array of float64, expected float32",
+    ),
     ({"cell": Cell(zoneout=1.5)}, ValueError, r"cell.zoneout: got 1.5, expected"),
     ({"cell": Cell(clip=-1.0)}, ValueError, r"cell.clip: got -1.0, expected a positive finite"),
     ({"cell": Cell("sine")}, ValueError, r"cell.activation: got 'sine', expected one of affine"),
@@ -284,3 +305,27 @@ def test_bfloat16_is_refused(emulated: Any) -> None:
     small = [BFloat16Array(a) for a in arguments(arrays)[0]]
     with pytest.raises(NotImplementedError, match=r"cell.clip: got it beside bfloat16, expected"):
         cuda.lstm(*small, cell=Cell(clip=1.0))
+    square = BFloat16Array(np.zeros((17, 17)))
+    with pytest.raises(NotImplementedError, match="projection_kernel: got it beside bfloat16"):
+        cuda.lstm(*small, projection_kernel=square)
+
+
+def test_a_projection_has_its_own_shape(emulated: Any) -> None:
+    """Of the weights and the state, where all but one fits."""
+    arrays, _ = Case.of("projection", FEW[0], np.float32).draw()
+    wrong = {
+        "recurrent_kernel": (np.zeros((6, 66), np.float32), r"projection_units, 4 \* units"),
+        "projection_kernel": (np.zeros((6, 17), np.float32), r"expected \(17, 6\)"),
+        "h0": (np.zeros((5, 17), np.float32), r"initial_state\[0\]: .* expected \(5, 6\)"),
+        "c0": (np.zeros((5, 6), np.float32), r"initial_state\[1\]: .* expected \(5, 17\)"),
+    }
+    for name, (value, message) in wrong.items():
+        positional, named = arguments(arrays | {name: value})
+        with pytest.raises(ValueError, match=message):
+            DEVICE.lstm(*positional, **named)
+    positional, named = arguments(arrays)
+    del named["projection_kernel"]
+    with pytest.raises(
+        ValueError, match=r"recurrent_kernel: got shape \(6, 68\), expected \(units"
+    ):
+        DEVICE.lstm(*positional, **named)

@@ -98,7 +98,6 @@ def test_mixed_arrays_in_losses_and_metrics() -> None:
 
 
 MISSING: list[tuple[str, Callable[..., Layer]]] = [
-    ("proj_size", lambda **o: LSTM(H, proj_size=2, **o)),
     ("layer_norm", lambda **o: LSTM(H, layer_norm=True, **o)),
     ("weights_dtype", lambda **o: LSTM(H, weights_dtype="int8", **o)),
     ("layer_norm", lambda **o: Bidirectional(LSTM(H, layer_norm=True), **o)),

@@ -32,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "peepholes": {"peepholes": True},
     "zoneout": {"zoneout": 0.3},
     "cell_zoneout, peepholes": {"cell_zoneout": 0.2, "peepholes": True},
+    "projection": {"proj_size": 2},
+    "projection, zoneout": {"proj_size": 7, "zoneout": 0.3, "peepholes": True},
     "peepholes, clip": {"peepholes": True, "clip": 0.8, "use_bias": False},
 }
 SLOTS: dict[str, dict[str, Array]] = {

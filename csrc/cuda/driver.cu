@@ -32,7 +32,7 @@ void undo_steps(const Call& call, const Execution& execution) {
   const int64_t state = call.batch_size * call.hidden_size;
   if (state == 0) return;
   if (call.seq_len == 0) {
-    copy_or_zero(call.d_h0, call.d_h, state, execution.stream);
+    copy_or_zero(call.d_h0, call.d_h, call.batch_size * size_of_h(call), execution.stream);
     return copy_or_zero(call.d_c0, call.d_c, state, execution.stream);
   }
   if constexpr (kMayPersist<Call>) {
@@ -49,11 +49,12 @@ void undo_steps(const Call& call, const Execution& execution) {
 template <class Call>
 void lstm_forward(const Call& call, const Execution& execution) {
   const int64_t state = call.batch_size * call.hidden_size;
+  const int64_t state_of_h = call.batch_size * size_of_h(call);
   if (state == 0) return;
   const Algorithm algorithm = execution.plan.algorithm;
   const bool is_persistent = algorithm != Algorithm::kSteps && call.seq_len > 0;
   if (call.gates || call.flags || !is_persistent)
-    copy_or_zero(call.hidden, call.h0, state, execution.stream);
+    copy_or_zero(call.hidden, call.h0, state_of_h, execution.stream);
   if constexpr (kMayPersist<Call>) {
     if (is_persistent && algorithm == Algorithm::kCluster) {
       return forward_in_clusters(call, execution);
@@ -66,7 +67,7 @@ void lstm_forward(const Call& call, const Execution& execution) {
     forward_in_steps(call, execution);
   }
   if (call.h_factors) return;  // h is there
-  copy(call.h, call.hidden + call.seq_len * state, state * sizeof(typename Call::Stored),
+  copy(call.h, call.hidden + call.seq_len * state_of_h, state_of_h * sizeof(typename Call::Stored),
        execution.stream);
 }
 
@@ -83,11 +84,15 @@ template void lstm_forward(const Forward<double>&, const Execution&);
 template void lstm_forward(const Forward<BFloat16>&, const Execution&);
 template void lstm_forward(const VariantForward<float>&, const Execution&);
 template void lstm_forward(const VariantForward<double>&, const Execution&);
+template void lstm_forward(const ProjectedForward<float>&, const Execution&);
+template void lstm_forward(const ProjectedForward<double>&, const Execution&);
 template void lstm_backward(const Backward<float>&, const Execution&);
 template void lstm_backward(const Backward<double>&, const Execution&);
 template void lstm_backward(const Backward<BFloat16>&, const Execution&);
 template void lstm_backward(const VariantBackward<float>&, const Execution&);
 template void lstm_backward(const VariantBackward<double>&, const Execution&);
+template void lstm_backward(const ProjectedBackward<float>&, const Execution&);
+template void lstm_backward(const ProjectedBackward<double>&, const Execution&);
 
 }  // namespace cuda
 }  // namespace lstm_ext

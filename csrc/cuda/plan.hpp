@@ -47,12 +47,12 @@ struct Plan {
   int64_t mail_words;    // of it, of 64 bits, for a group and round
 };
 
-// What is to be computed. Only kSteps has float64, and variants of the cell.
+// What is to be computed. Only kSteps has float64, variants of the cell and projections.
 struct Question {
   Precision precision;
   Direction direction;
   int64_t batch_size, hidden_size;
-  bool has_variant;
+  bool has_variant;  // or a projection
 };
 
 // Throws std::invalid_argument if a forced algorithm cannot do the call, and says why.

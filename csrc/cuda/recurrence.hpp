@@ -113,6 +113,43 @@ struct VariantBackward : Backward<S> {
   S* d_peephole;  // (3H); null without peepholes
 };
 
+// The same with a projection, a product after the cell of each step: h = made·w_hr, of
+// `output_size` features P. What is h, or is read as h, then has P of them in place of H: h0,
+// hidden, output, h and h_factors; d_output, d_h, carry and d_h0; rows of w_hh, and places of
+// zoneout.
+//
+//   d_w_hr = madeᵀ·d_projected    after lstm_backward
+template <class S>
+struct ProjectedForward : VariantForward<S> {
+  int64_t output_size;
+  const S* w_hr;  // (P, H): transposed
+  S* made;        // (T, B, H) beside gates, else (1, B, H); zeros where masked
+};
+template <class S>
+struct ProjectedBackward : VariantBackward<S> {
+  int64_t output_size;
+  const S* w_hr;   // (H, P)
+  S* d_projected;  // (T, B, P): gradients of made·w_hr; zeros where masked
+};
+
+// How many features h has.
+template <class S>
+LSTM_EXT_HOST_DEVICE int64_t size_of_h(const Forward<S>& call) {
+  return call.hidden_size;
+}
+template <class S>
+LSTM_EXT_HOST_DEVICE int64_t size_of_h(const Backward<S>& call) {
+  return call.hidden_size;
+}
+template <class S>
+LSTM_EXT_HOST_DEVICE int64_t size_of_h(const ProjectedForward<S>& call) {
+  return call.output_size;
+}
+template <class S>
+LSTM_EXT_HOST_DEVICE int64_t size_of_h(const ProjectedBackward<S>& call) {
+  return call.output_size;
+}
+
 // What a call works with besides its arrays. `scratch` has the bytes that the plan asks for, and
 // `status` is memory of the host that the device sees: a wait that ended without what it waited for
 // writes kTimedOut there, and what the call computes after that is NaN.
@@ -125,7 +162,7 @@ struct Execution {
 };
 constexpr int kTimedOut = 1;
 
-// A call is a Forward or a VariantForward, or back.
+// A call is a Forward, a VariantForward or a ProjectedForward, or back.
 template <class Call>
 void lstm_forward(const Call& call, const Execution& execution);
 template <class Call>
@@ -141,6 +178,10 @@ template <class Call>
 void forward_in_steps(const Call& call, const Execution& execution);
 template <class Call>
 void backward_in_steps(const Call& call, const Execution& execution);
+template <class S>
+void forward_in_steps(const ProjectedForward<S>& call, const Execution& execution);
+template <class S>
+void backward_in_steps(const ProjectedBackward<S>& call, const Execution& execution);
 template <class S>
 void forward_in_clusters(const Forward<S>& call, const Execution& execution);
 template <class S>

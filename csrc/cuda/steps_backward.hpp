@@ -13,7 +13,14 @@ namespace cuda {
 constexpr int kBackDepth = 16;
 constexpr int kBackUnits = 32;  // of a block of the matrix kernel
 
-// d_h: what the product gave. The gradient of c is carried from step to step in d_c0.
+// Which part of a step back the end of a product is: all of it, or beside a projection the gradient
+// of h, up to that of made·w_hr, or that of the cell.
+enum class Part { kWhole, kHidden, kCell };
+template <class Call>
+constexpr Part kPartOf = Part::kWhole;
+
+// d_h: what the product gave, in kCell the gradient of what the cell made. The gradient of c is
+// carried from step to step in d_c0.
 template <class Call>
 LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row, int64_t unit,
                                      typename Call::A d_h) {
@@ -21,57 +28,75 @@ LSTM_EXT_DEVICE void finish_backward(const Call& call, int64_t step, int64_t row
   using A = typename Call::A;
   if (row >= call.batch_size || unit >= call.hidden_size) return;
   const int64_t hidden = call.hidden_size, state = row * hidden + unit;
-  const unsigned after = flags_of(call, step + 1, row);
-  d_h *= call.h_factors ? call.h_factors[state] : A(1);
-  if (after & kMasked) {
-    d_h = call.carry[state];
-  } else if (carries_h(call) && step + 1 < call.seq_len) {
-    d_h += call.carry[state];
-  }
-  if (after & kReset) d_h = 0;
-  if (step < 0) {
-    call.d_h0[state] = narrow<S>(d_h);
-    return;
+  if constexpr (kPartOf<Call> != Part::kCell) {
+    const unsigned after = flags_of(call, step + 1, row);
+    d_h *= call.h_factors ? call.h_factors[state] : A(1);
+    if (after & kMasked) {
+      d_h = call.carry[state];
+    } else if (carries_h(call) && step + 1 < call.seq_len) {
+      d_h += call.carry[state];
+    }
+    if (after & kReset) d_h = 0;
+    if (step < 0) {
+      call.d_h0[state] = narrow<S>(d_h);
+      return;
+    }
   }
   const bool is_last = step == call.seq_len - 1;
-  if (is_last) d_h = read_or_zero(call.d_h, state);
-  d_h += upstream(call, step, row, unit);
-  const A d_c = is_last ? read_or_zero(call.d_c, state) : call.d_c0[state];
-  const unsigned flags = flags_of(call, step, row);
-  const int64_t at = (step * call.batch_size + row) * hidden;
-  const S* kept = call.gates + kNumGates * at + unit;
-  const A values[] = {widen(kept[0]), widen(kept[hidden]), widen(kept[2 * hidden]),
-                      widen(kept[3 * hidden])};
-  A c_prev =
-      step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
-  if (flags & kReset) c_prev = 0;
-  const A d_made = part_gradient(call, step, row, unit, d_h);
-  CellGradient<Number<A>> gradient =
-      undo_cell(call, step, row, unit, gates_of(values), Number<A>{call.cells[at + unit]},
-                Number<A>{c_prev}, Number<A>{d_made}, Number<A>{d_c});
-  if (flags & kMasked) {
-    gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
-    call.carry[state] = d_h;
+  if constexpr (kPartOf<Call> != Part::kCell) {
+    if (is_last) d_h = read_or_zero(call.d_h, state);
+    d_h += upstream(call, step, row, unit);
   }
-  if (flags & kReset) gradient.c_prev.v = 0;
-  S* d_z = call.d_gates + kNumGates * at + unit;
-  d_z[kInput * hidden] = narrow<S>(gradient.z.input.v);
-  d_z[kForget * hidden] = narrow<S>(gradient.z.forget.v);
-  d_z[kCandidate * hidden] = narrow<S>(gradient.z.candidate.v);
-  d_z[kOutput * hidden] = narrow<S>(gradient.z.output.v);
-  call.d_c0[state] = gradient.c_prev.v;
+  if constexpr (kPartOf<Call> == Part::kHidden) {
+    leave_projected(call, step, row, unit, d_h);
+  } else {
+    const A d_c = is_last ? read_or_zero(call.d_c, state) : call.d_c0[state];
+    const unsigned flags = flags_of(call, step, row);
+    const int64_t at = (step * call.batch_size + row) * hidden;
+    const S* kept = call.gates + kNumGates * at + unit;
+    const A values[] = {widen(kept[0]), widen(kept[hidden]), widen(kept[2 * hidden]),
+                        widen(kept[3 * hidden])};
+    A c_prev =
+        step > 0 ? call.cells[at - call.batch_size * hidden + unit] : read_or_zero(call.c0, state);
+    if (flags & kReset) c_prev = 0;
+    const A d_made = part_gradient(call, step, row, unit, d_h);
+    CellGradient<Number<A>> gradient =
+        undo_cell(call, step, row, unit, gates_of(values), Number<A>{call.cells[at + unit]},
+                  Number<A>{c_prev}, Number<A>{d_made}, Number<A>{d_c});
+    if (flags & kMasked) {
+      gradient = {{{0}, {0}, {0}, {0}}, {d_c}};
+      if constexpr (kPartOf<Call> == Part::kWhole) call.carry[state] = d_h;
+    }
+    if (flags & kReset) gradient.c_prev.v = 0;
+    S* d_z = call.d_gates + kNumGates * at + unit;
+    d_z[kInput * hidden] = narrow<S>(gradient.z.input.v);
+    d_z[kForget * hidden] = narrow<S>(gradient.z.forget.v);
+    d_z[kCandidate * hidden] = narrow<S>(gradient.z.candidate.v);
+    d_z[kOutput * hidden] = narrow<S>(gradient.z.output.v);
+    call.d_c0[state] = gradient.c_prev.v;
+  }
 }
 
-// The gradients of z of the step after, (B, 4H), and how many columns there are: none after the
-// last step.
-template <class S>
-struct NextStep {
-  const S* d_z;
+// What a product multiplies with the weights: the gradients of z of the step after, (B, 4H), and
+// how many columns there are: none after the last step.
+template <class Call>
+struct Multiplied {
+  using S = typename Call::Stored;
+  const S* values;
   int64_t columns;
-  LSTM_EXT_DEVICE NextStep(const Backward<S>& call, int64_t step)
-      : d_z(call.d_gates + (step + 1) * call.batch_size * kNumGates * call.hidden_size),
+  LSTM_EXT_DEVICE Multiplied(const Call& call, int64_t step)
+      : values(call.d_gates + (step + 1) * call.batch_size * kNumGates * call.hidden_size),
         columns(step + 1 < call.seq_len ? kNumGates * call.hidden_size : 0) {}
 };
+// And the weights, with a row of so many columns for each of hidden_size results.
+template <class S>
+LSTM_EXT_DEVICE const S* weights_of(const Backward<S>& call) {
+  return call.w_hh;
+}
+template <class S>
+LSTM_EXT_DEVICE const S* weights_row(const Backward<S>& call, int64_t unit) {
+  return call.w_hh + unit * kNumGates * call.hidden_size;
+}
 
 template <class Call>
 LSTM_EXT_KERNEL(kNarrowThreads)
@@ -83,17 +108,18 @@ step_backward_narrow(const Call call, const int64_t step) {
   const int own = thread_index() / kNarrowSlices, slice = thread_index() % kNarrowSlices;
   const int64_t first_unit = int64_t{block_index()} * kStepUnits;
   const int64_t first_row = int64_t{block_index_y()} * kNarrowRows;
-  const NextStep<S> next(call, step);
+  const Multiplied<Call> next(call, step);
   A sums[kNarrowRows] = {};
   if (first_unit + own < call.hidden_size) {
-    const S* w = call.w_hh + (first_unit + own) * kNumGates * call.hidden_size;
+    const S* w = weights_row(call, first_unit + own);
 #pragma unroll 4
     for (int64_t j = slice; j < next.columns; j += kNarrowSlices) {
       const A weight = widen(w[j]);
 #pragma unroll
       for (int row = 0; row < kNarrowRows; ++row) {
         if (first_row + row >= call.batch_size) continue;
-        sums[row] = fused(widen(next.d_z[(first_row + row) * next.columns + j]), weight, sums[row]);
+        sums[row] =
+            fused(widen(next.values[(first_row + row) * next.columns + j]), weight, sums[row]);
       }
     }
   }
@@ -111,11 +137,14 @@ step_backward_narrow(const Call call, const int64_t step) {
 
 // A warp of the wide kernel has the whole tile for every kWarps-th stage of the columns of dz, in
 // shared memory of its own, so that warps do not wait for each other until all parts are added, in
-// the order of the warps. With more of them the registers would not hold a variant in double.
+// the order of the warps. With more of them the registers would not hold a variant in double, nor a
+// projection.
 template <class Call>
 struct BackTile {
   using A = typename Call::A;
-  static constexpr int kWarps = std::is_same_v<Call, VariantBackward<double>> ? 8 : 16;
+  static constexpr bool kIsLight = std::is_same_v<Call, Backward<typename Call::Stored>> ||
+                                   std::is_same_v<Call, VariantBackward<float>>;
+  static constexpr int kWarps = kIsLight ? 16 : 8;
   static constexpr int kThreads = kWarps * kWarp;
   static constexpr int kThreadRows = sizeof(A) == 8 ? 2 : 4;
   static constexpr int kRows = 8 * kThreadRows;
@@ -178,13 +207,13 @@ class WideBackward {
     for (int i = 0; i < kD; ++i) {
       const int64_t row = first_row_ + 2 * i + lane_ / 16;
       const bool exists = row < call_.batch_size && j < next_.columns;
-      next_d_[i] = exists ? widen(next_.d_z[row * next_.columns + j]) : A(0);
+      next_d_[i] = exists ? widen(next_.values[row * next_.columns + j]) : A(0);
     }
 #pragma unroll
     for (int i = 0; i < kW; ++i) {
       const int64_t unit = first_unit_ + 2 * i + lane_ / 16;
       const bool exists = unit < call_.hidden_size && j < next_.columns;
-      next_w_[i] = exists ? widen(call_.w_hh[unit * next_.columns + j]) : A(0);
+      next_w_[i] = exists ? widen(weights_of(call_)[unit * next_.columns + j]) : A(0);
     }
   }
 
@@ -215,7 +244,7 @@ class WideBackward {
   }
 
   const Call& call_;
-  const NextStep<S> next_;
+  const Multiplied<Call> next_;
   int lane_;
   int64_t first_unit_, first_row_;
   A* d_tile_;  // [j][row]
@@ -254,7 +283,7 @@ step_backward_matrix(const Call call, const int64_t step) {
   uint16_t* w_tile = d_tile + kMatrixRows * kMatrixStride;  // [unit][j]
   const int64_t first_unit = int64_t{block_index()} * kBackUnits;
   const int64_t first_row = int64_t{block_index_y()} * kMatrixRows;
-  const NextStep<BFloat16> next(call, step);
+  const Multiplied<Call> next(call, step);
   const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
   const int warp_row = warp % 4 * 16, warp_unit = warp / 4 * 8 * kTiles;
   Ahead<uint16_t, (kMatrixRows + kBackUnits) * kMatrixDepth, kMatrixThreads> ahead;
@@ -265,7 +294,7 @@ step_backward_matrix(const Call call, const int64_t step) {
       const int64_t from = is_weight ? first_unit + line - kMatrixRows : first_row + line;
       const int64_t end = is_weight ? call.hidden_size : call.batch_size;
       const int64_t j = j0 + at % kMatrixDepth;
-      const BFloat16* source = is_weight ? call.w_hh : next.d_z;
+      const BFloat16* source = is_weight ? weights_of(call) : next.values;
       const bool exists = from < end && j < next.columns;
       return exists ? source[from * next.columns + j].bits : uint16_t{0};
     });

@@ -45,6 +45,10 @@ struct Ahead {
   }
 };
 
+// Whether a cell leaves what it made to a projection.
+template <class Call>
+constexpr bool kProjects = false;
+
 // Gates, cell and h of one unit in one row, from its sums over k.
 template <class Call>
 LSTM_EXT_DEVICE void finish_forward(const Call& call, int64_t step, int64_t row, int64_t unit,
@@ -68,11 +72,15 @@ LSTM_EXT_DEVICE void finish_forward(const Call& call, int64_t step, int64_t row,
   CellState<Number<A>> next = made.next;
   if (flags & kMasked) next = {{kept_h(call, step, row, unit)}, {c_prev}};
   call.c[state] = next.c.v;
-  const A read_next = as_read(call, step + 1, row, unit, next.h.v);
-  call.hidden[at + call.batch_size * hidden + unit] = narrow<S>(read_next);
-  const S h = narrow<S>(next.h.v);
-  if (call.output) call.output[at + unit] = flags & kSilent ? S{} : h;
-  if (call.h_factors) call.h[state] = h;
+  if constexpr (kProjects<Call>) {
+    leave_made(call, step, state, next.h.v);
+  } else {
+    const A read_next = as_read(call, step + 1, row, unit, next.h.v);
+    call.hidden[at + call.batch_size * hidden + unit] = narrow<S>(read_next);
+    const S h = narrow<S>(next.h.v);
+    if (call.output) call.output[at + unit] = flags & kSilent ? S{} : h;
+    if (call.h_factors) call.h[state] = h;
+  }
   if (!call.gates) return;
   S* kept = call.gates + kNumGates * at + unit;
   kept[kInput * hidden] = narrow<S>(made.kept.input.v);
@@ -92,19 +100,19 @@ step_forward_narrow(const Call call, const int64_t step) {
   constexpr int kPart = kNarrowRows * kNumGates * kStepUnits;
   A* z = parts + kNarrowSlices * kPart;  // [row][gate][unit]
   const int own = thread_index() % kStepUnits, slice = thread_index() / kStepUnits;
-  const int64_t hidden = call.hidden_size;
+  const int64_t hidden = call.hidden_size, depth = size_of_h(call);
   const int64_t unit = int64_t{block_index()} * kStepUnits + own;
   const int64_t first_row = int64_t{block_index_y()} * kNarrowRows;
-  const S* h = call.hidden + step * call.batch_size * hidden;
+  const S* h = call.hidden + step * call.batch_size * depth;
   A sums[kNarrowRows][kNumGates] = {};
   if (unit < hidden) {
 #pragma unroll 4
-    for (int64_t k = slice; k < hidden; k += kNarrowSlices) {
+    for (int64_t k = slice; k < depth; k += kNarrowSlices) {
       const S* w = call.w_hh + k * kNumGates * hidden + unit;
 #pragma unroll
       for (int row = 0; row < kNarrowRows; ++row) {
         const bool exists = first_row + row < call.batch_size;
-        const A value = exists ? widen(h[(first_row + row) * hidden + k]) : A(0);
+        const A value = exists ? widen(h[(first_row + row) * depth + k]) : A(0);
         for (int gate = 0; gate < kNumGates; ++gate) {
           sums[row][gate] = fused(value, widen(w[gate * hidden]), sums[row][gate]);
         }
@@ -140,10 +148,10 @@ step_forward_wide(const Call call, const int64_t step) {
   constexpr int kRowStride = kRows + 4;  // threads that store eight k of a row use other banks
   auto* h_tile = reinterpret_cast<A*>(memory);   // [k][row]
   A* w_tile = h_tile + kWideDepth * kRowStride;  // [k][unit][gate]
-  const int64_t hidden = call.hidden_size, batch = call.batch_size;
+  const int64_t hidden = call.hidden_size, depth = size_of_h(call), batch = call.batch_size;
   const int64_t first_unit = int64_t{block_index()} * kStepUnits;
   const int64_t first_row = int64_t{block_index_y()} * kRows;
-  const S* h = call.hidden + step * batch * hidden;
+  const S* h = call.hidden + step * batch * depth;
   const int own = thread_index() % kStepUnits, rows = thread_index() / kStepUnits * 4;
   // Of h eight k of a row stand together, of w_hh the units of a gate.
   const auto k_of = [](int at) { return at / (8 * kRows) * 8 + at % 8; };
@@ -153,24 +161,24 @@ step_forward_wide(const Call call, const int64_t step) {
   const auto fetch = [&](int64_t k0) {
     next_h.fetch([&](int at) {
       const int64_t row = first_row + row_of(at), k = k0 + k_of(at);
-      return row < batch && k < hidden ? widen(h[row * hidden + k]) : A(0);
+      return row < batch && k < depth ? widen(h[row * depth + k]) : A(0);
     });
     next_w.fetch([&](int at) {
       const int64_t unit = first_unit + at % kStepUnits, k = k0 + at / kColumns;
       const int64_t row = k * kNumGates + at / kStepUnits % kNumGates;
-      return k < hidden && unit < hidden ? widen(call.w_hh[row * hidden + unit]) : A(0);
+      return k < depth && unit < hidden ? widen(call.w_hh[row * hidden + unit]) : A(0);
     });
   };
   A sums[4][kNumGates] = {};
   fetch(0);
-  for (int64_t k0 = 0; k0 < hidden; k0 += kWideDepth) {
+  for (int64_t k0 = 0; k0 < depth; k0 += kWideDepth) {
     next_h.store(h_tile, [&](int at) { return k_of(at) * kRowStride + row_of(at); });
     next_w.store(w_tile, [](int at) {
       const int unit = at / kColumns * kStepUnits + at % kStepUnits;
       return unit * kNumGates + at / kStepUnits % kNumGates;
     });
     sync_block();
-    if (k0 + kWideDepth < hidden) fetch(k0 + kWideDepth);
+    if (k0 + kWideDepth < depth) fetch(k0 + kWideDepth);
 #pragma unroll 16
     for (int k = 0; k < kWideDepth; ++k) {
       const auto x = *reinterpret_cast<const Four<A>*>(h_tile + k * kRowStride + rows);

@@ -74,6 +74,15 @@ LSTM_EXT_DEVICE CellExtras<Number<typename Call::A>> extras_of_c(const Call& cal
   return extras;
 }
 
+// Zoneout of h that a step made.
+template <class S>
+LSTM_EXT_DEVICE S keep_h(const VariantForward<S>& call, int64_t step, int64_t row, int64_t unit,
+                         S h) {
+  if (!keeps_h(call.variant)) return h;
+  const Number<S> before{kept_h(call, step, row, unit)};
+  return keep_part(extras_of_h(call, step, row, unit), before, Number<S>{h}).v;
+}
+
 template <class S>
 LSTM_EXT_DEVICE CellGates<Number<S>> begin_cell(const VariantForward<S>&,
                                                 const CellGates<Number<S>>& z) {
@@ -85,10 +94,7 @@ LSTM_EXT_DEVICE StepCell<S> make_cell(const VariantForward<S>& call, int64_t ste
                                       Number<S> c_prev) {
   VariantStep<Number<S>> made = variant_forward<ActivationsApart>(
       call.variant.options, extras_of_c(call, step, row, unit), z, c_prev);
-  if (keeps_h(call.variant)) {
-    const Number<S> before{kept_h(call, step, row, unit)};
-    made.h = keep_part(extras_of_h(call, step, row, unit), before, made.h);
-  }
+  made.h.v = keep_h(call, step, row, unit, made.h.v);
   return {call.activated ? made.gates : made.z, {made.h, made.c}};
 }
 template <class S>

@@ -8,7 +8,7 @@ import numpy as np
 
 from .arrays import Kind, as_device_array
 from .call import TIMEOUT_NS, Call
-from .forward import flags_of, rows_of
+from .forward import Run, flags_of, rows_of
 from .products import multiply
 
 __all__ = ["Gradients", "backward", "gradients_of", "upstream_of"]
@@ -29,6 +29,7 @@ class Gradients(NamedTuple):
     h0: Array | None
     c0: Array | None
     peephole: Array | None = None
+    projection_kernel: Array | None = None
 
 
 class Made(NamedTuple):
@@ -37,25 +38,26 @@ class Made(NamedTuple):
     h0: Array
     c0: Array
     peephole: Array | None
+    projected: Any | None  # (T, B, P), of what a projection made, as CuPy's
 
 
 def upstream_of(
     call: Call, d_output: Array | None, d_h: Array | None, d_c: Array | None
 ) -> tuple[Any | None, Any | None, Any | None]:
-    """Return the gradients of the sequence (B, T, H), of h and of c."""
+    """Return the gradients of the sequence (B, T, P), of h and of c."""
     cupy, kind, steps = call.kind.cupy, call.kind, call.steps
-    state = (call.batch_size, call.units)
+    state = (call.batch_size, call.outputs)
     d_sequence = None
     if d_h is not None:
         d_h = as_device_array(d_h, "d_h", kind, state)
     if d_c is not None:
-        d_c = as_device_array(d_c, "d_c", kind, state, computed=True)
+        d_c = as_device_array(d_c, "d_c", kind, (state[0], call.units), computed=True)
     if d_output is not None and not call.return_sequences:
         d_last = as_device_array(d_output, "d_output", kind, state)
         if steps == 0 or (d_h is None and call.slots is None):
             return None, d_last if d_h is None else _sum(kind, d_last, d_h), d_c
         # As the gradient of the last output, to which the kernels add that of h.
-        d_sequence = cupy.zeros((call.batch_size, steps, call.units), kind.stored)
+        d_sequence = cupy.zeros((call.batch_size, steps, call.outputs), kind.stored)
         d_sequence[:, -1] = d_last
     elif d_output is not None:
         shape = (steps, *state) if call.time_major else (state[0], steps, state[1])
@@ -86,7 +88,7 @@ def backward(
 ) -> Made:
     """Fill the gradients of z (T, B, 4H); return the others."""
     kind = call.kind
-    d_h0, d_h0_out = kind.empty((call.batch_size, call.units))
+    d_h0, d_h0_out = kind.empty((call.batch_size, call.outputs))
     d_c0, d_c0_out = kind.empty((call.batch_size, call.units), computed=True)
     variant = call.variant
     d_peephole = d_peephole_out = None
@@ -95,19 +97,21 @@ def backward(
     plan = call.plan("backward")
     carry = None
     if call.slots is not None or (variant is not None and variant.keeps_h):
-        carry = kind.cupy.empty((call.batch_size, call.units), kind.computed)
+        carry = kind.cupy.empty((call.batch_size, call.outputs), kind.computed)
+    d_projected = None
+    if call.projection_kernel is not None:
+        d_projected = kind.cupy.empty((call.steps, call.batch_size, call.outputs), kind.stored)
     call.native.backward(
         plan, call.recurrent_kernel, call.c0, flags_of(call), call.h_factors, call.bound_variant,
-        carry, gates, cells, *upstream, d_z, d_h0_out, d_c0_out, d_peephole_out,
-        call.scratch(plan), stream, TIMEOUT_NS,
+        call.projection_kernel, carry, gates, cells, *upstream, d_z, d_h0_out, d_c0_out,
+        d_projected, d_peephole_out, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
-    return Made(d_h0, d_c0, d_peephole)
+    return Made(d_h0, d_c0, d_peephole, d_projected)
 
 
 def gradients_of(
     call: Call,
-    inputs: Any,
-    hidden: Any,
+    run: Run,
     d_z: Any,
     made: Made,
     need_x: bool,
@@ -123,16 +127,18 @@ def gradients_of(
         multiply(kind, a, b, dtype=kind.stored, out=out, **transposed)
         return result
 
-    d_kernel = product(inputs, rows, transpose_a=True)
-    d_recurrent = product(rows_of(hidden[:-1]), rows, transpose_a=True)
-    d_bias = None
+    d_kernel = product(run.rows, rows, transpose_a=True)
+    d_recurrent = product(rows_of(run.hidden[:-1]), rows, transpose_a=True)
+    d_projection = d_bias = None
+    if call.projection_kernel is not None:
+        d_projection = product(rows_of(run.made), rows_of(made.projected), transpose_a=True)
     if call.bias is not None:
         one = 0x3F80 if kind.dtype == "bfloat16" else 1  # the bits of 1 in bfloat16
         ones = kind.cupy.full((1, rows.shape[0]), one, kind.stored)
         d_bias = product(ones, rows).reshape(-1)
     d_x = _input_gradient(call, rows) if need_x else None
     d_h0, d_c0 = made[:2] if need_state else (None, None)
-    return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, made.peephole)
+    return Gradients(d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, made.peephole, d_projection)
 
 
 def _input_gradient(call: Call, rows: Any) -> Any:

@@ -24,7 +24,7 @@ TIMEOUT_NS = 10_000_000_000
 _ALGORITHMS = ("cluster", "grid", "steps")
 
 # What functional.lstm takes and this does not.
-_MISSING = ("projection_kernel", "layer_norm", "return_gates")
+_MISSING = ("layer_norm", "return_gates")
 
 
 class Call(NamedTuple):
@@ -40,7 +40,8 @@ class Call(NamedTuple):
     c0: Any | None
     slots: Slots | None
     x_factors: Any | None  # (1, B, I)
-    h_factors: Any | None  # (B, H)
+    h_factors: Any | None  # (B, P)
+    projection_kernel: Any | None  # (H, P), with a variant
     variant: Variant | None
     algorithm: str
     go_backwards: bool
@@ -64,7 +65,12 @@ class Call(NamedTuple):
 
     @property
     def units(self) -> int:
-        """Units of the layer."""
+        """Units of the layer, H."""
+        return int(self.recurrent_kernel.shape[1]) // 4
+
+    @property
+    def outputs(self) -> int:
+        """Features of h, P: the units, or those of a projection."""
         return int(self.recurrent_kernel.shape[0])
 
     def plan(self, direction: str) -> Any:
@@ -99,6 +105,7 @@ def checked_call(
     go_backwards, time_major, return_sequences = flags
     which = {name: variants.pop(name, None) for name in ("lengths", "mask", "reset")}
     noise, cell, peephole = (variants.pop(name, None) for name in ("noise", "cell", "peephole"))
+    projection_kernel = variants.pop("projection_kernel", None)
     zero_output = variants.pop("zero_output_for_mask", False)
     check_flag(zero_output, "zero_output_for_mask")
     _check_variants(variants)
@@ -110,10 +117,7 @@ def checked_call(
     kind = kind_of(x, cupy)
     x = as_device_array(x, "x", kind, contiguous=False)
     recurrent_kernel = as_device_array(recurrent_kernel, "recurrent_kernel", kind)
-    shape = tuple(recurrent_kernel.shape)
-    if len(shape) != 2 or shape[1] != 4 * shape[0] or shape[0] == 0:
-        raise ValueError(f"recurrent_kernel: got shape {shape}, expected (units, 4 * units)")
-    units = shape[0]
+    units, outputs = _checked_sizes(tuple(recurrent_kernel.shape), projection_kernel is not None)
     kernel = as_device_array(kernel, "kernel", kind)
     if kernel.ndim != 2 or kernel.shape[1] != 4 * units or kernel.shape[0] == 0:
         raise ValueError(
@@ -126,11 +130,18 @@ def checked_call(
         bias = as_device_array(bias, "bias", kind, (4 * units,))
     x = x if time_major else x.swapaxes(0, 1)
     batch_size, steps = int(x.shape[1]), int(x.shape[0])
-    h0, c0 = _checked_state(initial_state, kind, (batch_size, units))
-    x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), units)
+    if projection_kernel is not None:
+        projection_kernel = as_device_array(
+            projection_kernel, "projection_kernel", kind, (units, outputs)
+        )
+    h0, c0 = _checked_state(initial_state, kind, (batch_size, outputs), (batch_size, units))
+    x_factors, h_factors = _checked_noise(noise, kind, (batch_size, int(x.shape[2])), outputs)
     with current(kind):
-        sizes = batch_size, steps, units
-        variant = as_variant(native, kind, sizes, cell, peephole, noise, algorithm)
+        sizes = batch_size, steps, units, outputs
+        variant = as_variant(
+            native, kind, sizes, cell, peephole, noise, algorithm,
+            projects=projection_kernel is not None,
+        )  # fmt: skip
         slots = as_slots(
             kind, (batch_size, steps), **which, zero_output=zero_output, go_backwards=go_backwards
         )
@@ -138,20 +149,29 @@ def checked_call(
             h0, c0 = (_zeroed(kind, a, slots.reset_first) for a in (h0, c0))
     return Call(
         native, kind, x[::-1] if go_backwards else x, kernel, recurrent_kernel, bias, h0, c0,
-        slots, x_factors, h_factors, variant, algorithm or "auto", go_backwards, time_major,
-        return_sequences,
+        slots, x_factors, h_factors, projection_kernel, variant, algorithm or "auto", go_backwards,
+        time_major, return_sequences,
     )  # fmt: skip
 
 
+def _checked_sizes(shape: tuple[int, ...], projects: bool) -> tuple[int, int]:
+    """Return the units and the features of h, from the shape of the recurrent kernel."""
+    fits = len(shape) == 2 and shape[1] % 4 == 0 and 0 not in shape
+    if not fits or (not projects and shape[1] != 4 * shape[0]):
+        expected = "(projection_units, 4 * units)" if projects else "(units, 4 * units)"
+        raise ValueError(f"recurrent_kernel: got shape {shape}, expected {expected}")
+    return shape[1] // 4, shape[0]
+
+
 def _zeroed(kind: Kind, state: Any | None, rows: Any) -> Any | None:
-    """Return a (B, H) state with zeros in some rows."""
+    """Return a state with zeros in some rows."""
     if state is None:
         return None
     return kind.cupy.where(rows[:, None], np.zeros((), state.dtype)[()], state)
 
 
 def _checked_noise(
-    noise: Noise | None, kind: Kind, shape: tuple[int, int], units: int
+    noise: Noise | None, kind: Kind, shape: tuple[int, int], outputs: int
 ) -> tuple[Any | None, Any | None]:
     """Return the factors of x, (1, B, I), and of h."""
     if noise is None:
@@ -162,7 +182,8 @@ def _checked_noise(
         raise NotImplementedError("noise: got it beside bfloat16, expected float32 or float64")
     x, h = noise.x, noise.h
     x_factors = None if x is None else as_device_array(x, "noise.x", kind, shape)[None]
-    return x_factors, None if h is None else as_device_array(h, "noise.h", kind, (shape[0], units))
+    h = None if h is None else as_device_array(h, "noise.h", kind, (shape[0], outputs))
+    return x_factors, h
 
 
 def _check_variants(variants: dict[str, Any]) -> None:
@@ -176,15 +197,15 @@ def _check_variants(variants: dict[str, Any]) -> None:
 
 
 def _checked_state(
-    state: tuple[Array, Array] | None, kind: Kind, shape: tuple[int, int]
+    state: tuple[Array, Array] | None, kind: Kind, of_h: tuple[int, int], of_c: tuple[int, int]
 ) -> tuple[Any | None, Any | None]:
     if state is None:
         return None, None
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
         raise ValueError(f"initial_state: got {got}, expected a pair (h, c)")
-    h0 = as_device_array(state[0], "initial_state[0]", kind, shape)
-    return h0, as_device_array(state[1], "initial_state[1]", kind, shape, computed=True)
+    h0 = as_device_array(state[0], "initial_state[0]", kind, of_h)
+    return h0, as_device_array(state[1], "initial_state[1]", kind, of_c, computed=True)
 
 
 def raise_timeout(native: Any) -> None:

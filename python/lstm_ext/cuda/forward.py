@@ -25,7 +25,8 @@ class Run(NamedTuple):
     """What a forward pass made: CuPy arrays, and results as the caller's library has them."""
 
     rows: Any | None  # (T * B, I), of x, if they are to be kept
-    hidden: Any  # (T+1, B, H)
+    hidden: Any  # (T+1, B, P)
+    made: Any | None  # (T, B, H), what a projection multiplied
     gates: Any | None  # (T, B, 4H), as rows
     cells: Any | None  # (T, B, H), as rows
     outputs: Outputs
@@ -73,30 +74,34 @@ def _projected(call: Call, keep: bool, stream: int) -> tuple[Any, Any]:
 def forward(call: Call, stream: int, *, keep: bool, activated: bool = False) -> Run:
     """Run the steps; with `keep` for a backward pass, with `activated` too to look at gates."""
     cupy, kind = call.kind.cupy, call.kind
-    steps, batch, units = call.steps, call.batch_size, call.units
+    steps, batch, units, outputs = call.steps, call.batch_size, call.units, call.outputs
     projected, rows = _projected(call, keep, stream)
-    sequence, hidden = kind.empty((steps + 1, batch, units))
+    sequence, hidden = kind.empty((steps + 1, batch, outputs))
     sequence, output = sequence[1:], None
     if call.slots is not None or call.h_factors is not None:
-        sequence, output = kind.empty((steps, batch, units))
-    h, h_out = kind.empty((batch, units))
+        sequence, output = kind.empty((steps, batch, outputs))
+    h, h_out = kind.empty((batch, outputs))
     c, c_out = kind.empty((batch, units), computed=True)
     gates = cupy.empty((steps, batch, 4 * units), kind.stored) if keep else None
     cells = cupy.empty((steps, batch, units), kind.computed) if keep else None
+    projection = made = None
+    if call.projection_kernel is not None:
+        projection = cupy.ascontiguousarray(call.projection_kernel.T)
+        made = cupy.empty((steps if keep else 1, batch, units), kind.stored)
     plan, h0 = call.plan("forward"), call.h0
     if call.h_factors is not None:  # h goes on from h0, steps read it times the factors
         h_out[...] = 0 if h0 is None else h0
         h0 = None if h0 is None else h0 * call.h_factors
     call.native.forward(
         plan, projected, call.recurrent_kernel, call.bias, h0, call.c0, flags_of(call),
-        call.h_factors, call.bound_variant, hidden, output, h_out, c_out, gates, cells, activated,
-        call.scratch(plan), stream, TIMEOUT_NS,
+        call.h_factors, call.bound_variant, projection, hidden, output, h_out, c_out, made, gates,
+        cells, activated, call.scratch(plan), stream, TIMEOUT_NS,
     )  # fmt: skip
     if call.return_sequences:
         returned = sequence if call.time_major else sequence.swapaxes(0, 1)
     else:
         returned = h if call.slots is None else sequence[-1]
-    return Run(rows if keep else None, hidden, gates, cells, (returned, h, c))
+    return Run(rows if keep else None, hidden, made, gates, cells, (returned, h, c))
 
 
 def gates_of(call: Call, run: Run) -> Gates:

@@ -42,9 +42,10 @@ def lstm(
         Of CuPy or torch, or with ``__cuda_array_interface__`` or DLPack; any strides. (T, B, I) if
         `time_major`.
     kernel : (I, 4H) array, contiguous, of the dtype and on the device of x
-    recurrent_kernel : (H, 4H) array, the same
+    recurrent_kernel : (P, 4H) array, the same
+        P is H without a projection.
     bias : (4H,) array, the same, optional
-    initial_state : pair of (B, H) arrays, contiguous, optional
+    initial_state : pair of (B, P) and (B, H) arrays, contiguous, optional
         h, of the dtype of x, and c, which is float32 beside bfloat16; zeros by default.
     go_backwards : bool
         Read the sequence from its end. The output stands in the order of the steps.
@@ -54,21 +55,22 @@ def lstm(
         Whether the output holds every step, or is h after the last.
     algorithm : "cluster", "grid" or "steps", optional
         Force how the steps are run; by default the one that is expected to be fastest. Only "steps"
-        has float64 and other cells.
+        has float64, other cells and projections.
     return_gates : bool
         Whether to return the gates and cells of all steps as well.
     **options
-        `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell`, `peephole`
-        and `noise` as of `lstm_ext.functional.lstm`, in arrays on the device of x. Nothing waits
-        for it, so lengths are not looked at: more than T count as T. The other arguments are not
-        there on the GPU yet.
+        `lengths`, `mask`, `reset`, `zero_output_for_mask` and, not in bfloat16, `cell`, `peephole`,
+        `projection_kernel` and `noise` as of `lstm_ext.functional.lstm`, in arrays on the device of
+        x. Nothing waits for it, so lengths are not looked at: more than T count as T. The other
+        arguments are not there on the GPU yet.
 
     Returns
     -------
-    output : (B, T, H) array, or (B, H) without `return_sequences`
-        (T, B, H) if `time_major`; else a transposed view of that. ``output[:, -1]`` equals `h`, but
+    output : (B, T, P) array, or (B, P) without `return_sequences`
+        (T, B, P) if `time_major`; else a transposed view of that. ``output[:, -1]`` equals `h`, but
         where a mask makes it zero.
-    h, c : (B, H) arrays
+    h : (B, P) array
+    c : (B, H) array
         The state after the last step; c is float32 beside bfloat16.
     gates : variants.Gates
         With `return_gates`; zeros at masked steps.
@@ -139,7 +141,7 @@ def lstm_vjp(
         (go_backwards, time_major, return_sequences),
     )  # fmt: skip
     with current(call.kind) as stream:
-        inputs, hidden, gates, cells, outputs = forward(call, stream, keep=True)
+        run = forward(call, stream, keep=True)
 
     def pull_back(
         d_output: Array | None = None,
@@ -150,18 +152,18 @@ def lstm_vjp(
         need_state: bool = True,
         consume: bool = False,
     ) -> Gradients:
-        nonlocal gates
-        if gates is None:
+        nonlocal run
+        if run.gates is None:
             raise ValueError("consume: backward was called with it before, and can run no more")
         with current(call.kind) as stream:
             upstream = upstream_of(call, d_output, d_h, d_c)
-            d_z = gates if consume else call.kind.cupy.empty_like(gates)
-            made = backward(call, stream, gates, cells, d_z, upstream)
+            d_z = run.gates if consume else call.kind.cupy.empty_like(run.gates)
+            made = backward(call, stream, run.gates, run.cells, d_z, upstream)
             if consume:
-                gates = None
-            return gradients_of(call, inputs, hidden, d_z, made, need_x, need_state)
+                run = run._replace(gates=None)
+            return gradients_of(call, run, d_z, made, need_x, need_state)
 
-    return outputs, pull_back
+    return run.outputs, pull_back
 
 
 def synchronize() -> None:

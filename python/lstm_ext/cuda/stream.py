@@ -28,12 +28,12 @@ class DeviceStream:
     Parameters
     ----------
     weights : sequence of CuPy arrays
-        kernel (I, 4H), recurrent_kernel (H, 4H) and perhaps bias (4H), all float32 or all float64;
+        kernel (I, 4H), recurrent_kernel (P, 4H) and perhaps bias (4H), all float32 or all float64;
         they are copied.
     batch_size : int
         How many sequences, B.
-    cell, peephole
-        As of `lstm`; arrays are copied.
+    cell, peephole, projection_kernel
+        As of `lstm`; arrays are copied. P is H, unless there is a projection.
     """
 
     weights_dtype = None
@@ -49,9 +49,10 @@ class DeviceStream:
         self._weights = tuple(w.copy() for w in weights)
         self._named = {name: array.copy() for name, array in named.items()}
         self.batch_size, self._cell = batch_size, cell
-        units, dtype = int(self._weights[1].shape[0]), self._weights[0].dtype
+        (outputs, columns), dtype = self._weights[1].shape, self._weights[0].dtype
         self._h, self._c = (
-            put(np.zeros((batch_size, units), dtype.name), "cuda") for _ in range(2)
+            put(np.zeros((batch_size, int(size)), dtype.name), "cuda")
+            for size in (outputs, columns // 4)
         )
 
     def step(self, x: Array, out: Array | None = None) -> Array:
@@ -60,12 +61,12 @@ class DeviceStream:
         Parameters
         ----------
         x : (B, I) CuPy array of the dtype of the weights
-        out : (B, H) array, optional
+        out : (B, P) array, optional
             Takes the output.
 
         Returns
         -------
-        (B, H) array
+        (B, P) array
 
         Raises
         ------
@@ -88,7 +89,7 @@ class DeviceStream:
 
     @property
     def state(self) -> State:
-        """H and c, (B, H): copies. Setting them takes such a pair of CuPy arrays."""
+        """H, (B, P), and c, (B, H): copies. Setting them takes such a pair of CuPy arrays."""
         return self._h.copy(), self._c.copy()
 
     @state.setter
@@ -96,11 +97,11 @@ class DeviceStream:
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise ValueError(f"state: got {value!r}, expected a pair (h, c)")
         parts = []
-        for name, given in zip(("h", "c"), value, strict=True):
-            array = as_numbers(given, f"state, {name}", self._h.dtype, "cuda")
-            if array.shape != self._h.shape:
+        for name, given, own in zip(("h", "c"), value, (self._h, self._c), strict=True):
+            array = as_numbers(given, f"state, {name}", own.dtype, "cuda")
+            if array.shape != own.shape:
                 raise ValueError(
-                    f"state: got {_described(array)} for {name}, expected shape {self._h.shape}"
+                    f"state: got {_described(array)} for {name}, expected shape {own.shape}"
                 )
             parts.append(array.copy())
         self._h, self._c = parts

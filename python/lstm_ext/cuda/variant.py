@@ -28,15 +28,18 @@ class Variant(NamedTuple):
 def as_variant(
     native: Any,
     kind: Kind,
-    shape: tuple[int, int, int],
+    sizes: tuple[int, int, int, int],
     cell: Cell | None,
     peephole: Array | None,
     noise: Noise | None,
     algorithm: str | None,
+    *,
+    projects: bool,
 ) -> Variant | None:
     """Return what the arguments of `lstm` say of the cell; None if it is the plain one.
 
-    `shape` is (B, T, H). Runs on the caller's stream.
+    `sizes` are B, T, H and P; with `projects` a call has a projection as well, for which it takes a
+    variant even of the plain cell. Runs on the caller's stream.
 
     Raises
     ------
@@ -44,23 +47,27 @@ def as_variant(
         If an argument has a wrong type or value, or stands beside an algorithm or a dtype that has
         no variants.
     """
+    batch, steps, units, outputs = sizes
     given = {} if peephole is None else {"peephole": peephole}
     for name in ("zoneout", "cell_zoneout"):
         if noise is not None and getattr(noise, name) is not None:
             given[f"noise.{name}"] = getattr(noise, name)
-    if not given and (cell is None or (type(cell) is Cell and cell == _PLAIN)):
+    if not given and not projects and (cell is None or (type(cell) is Cell and cell == _PLAIN)):
         return None
     arguments = _PLAIN_ARGUMENTS if cell is None else cell_arguments(cell)
-    if not given and arguments == _PLAIN_ARGUMENTS:
+    if not given and not projects and arguments == _PLAIN_ARGUMENTS:
         return None
-    name = next(iter(given), None) or _first_of(cell)
+    name = "projection_kernel" if projects else next(iter(given), None) or _first_of(cell)
     if algorithm not in (None, "steps"):
         raise ValueError(f"algorithm: got {algorithm!r} beside {name}, expected 'steps' or None")
     if kind.dtype == "bfloat16":
         raise NotImplementedError(f"{name}: got it beside bfloat16, expected float32 or float64")
     if peephole is not None:
-        peephole = as_device_array(peephole, "peephole", kind, (3 * shape[2],))
-    places = [_places(given, name, kind, shape) for name in ("noise.zoneout", "noise.cell_zoneout")]
+        peephole = as_device_array(peephole, "peephole", kind, (3 * units,))
+    places = [
+        _places(given, name, kind, (batch, steps, size))
+        for name, size in (("noise.zoneout", outputs), ("noise.cell_zoneout", units))
+    ]
     keeps_h = places[0] is not None or (cell is not None and cell.zoneout > 0)
     bound = native.Variant(*arguments, peephole, *places)
     return Variant(bound, peephole is not None, keeps_h)
@@ -69,7 +76,7 @@ def as_variant(
 def _places(
     given: dict[str, Array], name: str, kind: Kind, shape: tuple[int, int, int]
 ) -> Any | None:
-    """Return bools (B, T, H) as contiguous bytes."""
+    """Return bools as contiguous bytes."""
     array = checked(given.get(name), name, kind, shape, "b", "bool")
     return None if array is None else kind.cupy.ascontiguousarray(array).view("u1")
 

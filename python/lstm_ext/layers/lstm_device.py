@@ -24,7 +24,6 @@ Array = NDArray[Any]  # here of CuPy
 class OnDevice(Called, Layer):
     """Calls of an LSTM layer through `lstm_ext.cuda`, whose operator has not all variants yet."""
 
-    proj_size: int | None
     layer_norm: bool
     num_layers: int
     _weights_dtype: str | None
@@ -39,7 +38,6 @@ class OnDevice(Called, Layer):
         if device == "cpu":
             return
         missing = {
-            "proj_size": self.proj_size,
             "layer_norm": self.layer_norm,
             "weights_dtype": self._weights_dtype,
         }
@@ -93,8 +91,8 @@ class OnDevice(Called, Layer):
         sizes = []
         for index in range(self.num_layers):
             kernel, recurrent_kernel = operands(self._weights, index)[0][:2]
-            units = int(recurrent_kernel.shape[0])
-            sizes.append(Sizes(int(kernel.shape[0]), units, units))
+            outputs, columns = map(int, recurrent_kernel.shape)
+            sizes.append(Sizes(int(kernel.shape[0]), outputs, columns // 4))
         drawn = self._draw_noise(call.x, sizes)
         moved = [
             Noise(*(None if a is None else put(a, self._device) for a in noise)) for noise in drawn
@@ -128,7 +126,10 @@ def _backward(pull_backs: Sequence[Any], turned: bool) -> Backward:
                 d_x, need_x=need_x or index > 0, need_state=False, consume=True
             )
             d_x = grads.x
-            own = (grads.kernel, grads.recurrent_kernel, grads.bias, grads.peephole)
+            own = (
+                grads.kernel, grads.recurrent_kernel, grads.bias, grads.peephole,
+                grads.projection_kernel,
+            )  # fmt: skip
             parameters[:0] = [gradient for gradient in own if gradient is not None]
         return d_x[:, ::-1] if turned and d_x is not None else d_x, parameters
 
