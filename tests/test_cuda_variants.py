@@ -209,6 +209,21 @@ def test_what_is_masked_is_not_looked_at(variant: str, emulated: Any) -> None:
         assert_no_slip(array, expected[name], name)
 
 
+@pytest.mark.parametrize("variant", ["peephole", "projection", "projection, zoneout"])
+def test_a_gradient_ends_at_a_masked_reset(variant: str, emulated: Any) -> None:
+    """Even one that is NaN: what is put out there is zero, whatever the weights are."""
+    arrays, options = Case.of(variant, FEW[0], np.float32).draw()
+    mask, reset = np.ones((2, *arrays["x"].shape[:2]), bool)
+    mask[1, 2], reset[:] = False, False
+    reset[1, 2] = True
+    arrays["d_output"][1, 2] = np.nan
+    found = run_variant(DEVICE, arrays, mask=mask, reset=reset, **options)
+    arrays["d_output"][1, 2] = 0
+    expected = run_variant(reference, arrays, mask=mask, reset=reset, **options)
+    for name, array in found.items():
+        assert_no_slip(array, expected[name], name)
+
+
 def test_consumed(emulated: Any) -> None:
     arrays, options = Case.of("projection, zoneout", FEW[0], np.float32).draw()
     positional, named = arguments(arrays)
