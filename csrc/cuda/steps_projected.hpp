@@ -3,9 +3,9 @@
 // from it, by a product with w_hrᵀ, that of what the cell made. All three products have the form of
 // those of steps_backward.hpp, whose kernels compute them, each with an end of its own:
 //
-//   HiddenForward       made_t · w_hr         zoneout, masks and the output
-//   HiddenBackward      dz_{t+1} · w_hhᵀ      the gradient of h_t
-//   ProjectedBackward   d_projected_t · w_hrᵀ the gradients of the cell
+//   HiddenForward       made_t · w_hr          zoneout, masks and the output
+//   HiddenBackward      dz_{t+1} · w_hhᵀ       the gradient of h_t
+//   ProjectedBackward   d_projected_t · w_hrᵀ  the gradients of the cell
 //
 // In a Hidden... `hidden_size` is P, so that all functions of h find their places.
 #pragma once
