@@ -81,7 +81,7 @@ struct ForwardPlan {
   }
 
   int64_t z_row_size() const { return weights.num_blocks() * kNumGates * weights.kernels().lanes; }
-  int64_t num_pieces() const { return piece > 0 ? count_pieces(weights.num_blocks(), piece) : 0; }
+  int64_t num_pieces() const { return piece > 0 ? divide_up(weights.num_blocks(), piece) : 0; }
   int64_t cell_size() const { return call.shape.batch_size * cell_stride; }
   int64_t h_size() const { return call.shape.batch_size * h_stride; }
   int64_t totals_size() const {

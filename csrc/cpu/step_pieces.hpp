@@ -14,8 +14,6 @@ namespace cpu {
 // A row alone multiplies two blocks at a time.
 inline int64_t blocks_in_a_piece(int64_t rows) { return rows == 1 ? 2 : 1; }
 
-inline int64_t count_pieces(int64_t blocks, int64_t size) { return divide_up(blocks, size); }
-
 // Computes a piece of `size` blocks. step is a thread's own copy, with scratch of its own.
 template <class F>
 void run_piece(const PackedWeights<F>& w, int64_t size, int64_t piece, StepArgs<F>& step) {

@@ -114,7 +114,7 @@ void Stream<F>::run_blocks(const StepArgs<F>& args, Team& team) const {
     run_piece(w, size, piece, own);
   };
   if (team.size() == 1) return run(0);
-  Shares shares(count_pieces(w.num_blocks(), size), team.size(), args.descending);
+  Shares shares(divide_up(w.num_blocks(), size), team.size(), args.descending);
   team.run_with_late([&](int member) { shares.work(member, run); });
 }
 
